@@ -1,0 +1,196 @@
+"""The typed configuration tree: every field with its unit and meaning, and what combinations are refused.
+
+A config file under `launch/` returns a `Config`; any field can be set on the command line
+(`--config.optim.learning_rate=2e-4`). Defaults are the paper's, read as BUILD.md's "How we read the paper" says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from pmd_jax.models.readings import READINGS
+from pmd_jax.rows import ROWS
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message names the field, the value, the limit and the remedy."""
+
+
+@dataclass
+class DataConfig:
+    dataset: str = "rendered_hands"  # a folder of datasets/
+    dataset_config: str = "default"  # one of that builder's configurations
+    data_dir: str = "data/prepared"  # where prepared splits live, in TFDS layout
+    manual_dir: str = "data/raw"  # raw archives, <manual_dir>/<dataset>/
+    allow_partial: bool = False  # accept an archive with fewer frames than the published one
+    train_samples: int = 0  # use this many training samples only; 0 = all
+    validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
+    eval_split: str = "test"  # what the final table reads: "test" or "validation"
+
+
+@dataclass
+class AugmentConfig:
+    flip_horizontal: bool = False  # each crop mirrored with probability ½
+    flip_vertical: bool = False
+    block_size: int = 5  # K of the random block replacement, pixels (paper: RHD 5, STB 14)
+    block_probability: float = 0.5
+
+
+@dataclass
+class ModelConfig:
+    width: int = 64  # channels of the first stage; the feature has 8 · width values
+    blocks: tuple[int, ...] = (3, 4, 6, 3)  # basic blocks a stage; ResNet-34
+    reading: str = "64/32/16/8"  # feature-map sizes: which ResNet-34 gives 8×8×512 from 64×64
+    hidden_before_relu: bool = False  # f₋₂ of Eq. 3 before its ReLU instead of after it
+
+
+@dataclass
+class LossConfig:
+    alpha: float = 100.0  # Eq. 5, weight of the regression loss
+    beta: float = 0.5  # Eq. 6, weight of the first pose where there is a refine branch
+    lambda_feature: float = 1 / 16  # Eq. 3, λ1
+    lambda_hidden: tuple[float, ...] = (5 / 16, 5 / 16, 5 / 16)  # Eq. 3, λ2–λ4 (X, Y, Z); a joint head takes their sum
+
+
+@dataclass
+class OptimConfig:
+    steps: int = 90_000
+    batch: int = 64  # global, over all devices
+    learning_rate: float = 1e-4
+    schedule: str = "step"  # "step": × decay_factor at each of decay_steps; "cosine": to zero at the last step
+    decay_steps: tuple[int, ...] = (60_000,)
+    decay_factor: float = 0.1
+    warmup_steps: int = 0  # linear from zero
+    weight_decay: float = 5e-4
+    decoupled: bool = False  # False: L2 added to the gradient (PyTorch's Adam); True: AdamW
+
+
+@dataclass
+class TeacherConfig:
+    checkpoint: str = ""  # a finished depth teacher (its run folder or export); "" = train one in this run
+    optim: OptimConfig = field(default_factory=OptimConfig)  # stage I
+
+
+@dataclass
+class Config:
+    name: str = "default"  # the run's folder under runs/ unless --workdir says otherwise
+    rows: tuple[str, ...] = ("depth_teacher", "rgb_baseline", "pmd_net")  # what to train, in order (rows.py)
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)  # stage II
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU
+    eval_batch: int = 256
+    eval_every: int = 0  # steps between evaluations on the validation samples; 0 = never
+    checkpoint_every: int = 1000  # steps
+    log_every: int = 50  # steps between lines of metrics.jsonl
+    tensorboard: bool = True
+
+
+def validate(config: Config) -> None:
+    """Refuses what cannot run, before anything is written.
+
+    Raises:
+        ConfigError: the first field that is out of range, with its value, the limit and the remedy.
+    """
+    size = 64
+    block_limit = size // 2
+    optims = (("optim", config.optim), ("teacher.optim", config.teacher.optim))
+    _require(len(config.rows) > 0, "rows", config.rows, "name at least one row")
+    for row in config.rows:
+        _require(row in ROWS, "rows", row, f"choose from {', '.join(ROWS)}")
+    _require(len(set(config.rows)) == len(config.rows), "rows", config.rows, "name each row once")
+    _require(
+        1 <= config.augment.block_size <= block_limit,
+        "augment.block_size",
+        config.augment.block_size,
+        f"a block and its right neighbour must fit in {size} px: choose 1 to {block_limit}",
+    )
+    probability = config.augment.block_probability
+    _require(0 <= probability <= 1, "augment.block_probability", probability, "choose 0 to 1")
+    _require(config.model.reading in READINGS, "model.reading", config.model.reading, f"choose from {list(READINGS)}")
+    _require(config.model.width >= 1, "model.width", config.model.width, "choose 1 or more (the paper: 64)")
+    blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1
+    _require(blocks_ok, "model.blocks", config.model.blocks, "give four numbers of blocks, each 1 or more")
+    _require(len(config.loss.lambda_hidden) == 3, "loss.lambda_hidden", config.loss.lambda_hidden, "give X, Y and Z")
+    for name in ("alpha", "beta", "lambda_feature"):
+        value = getattr(config.loss, name)
+        _require(math.isfinite(value) and value >= 0, f"loss.{name}", value, "choose a number ≥ 0")
+    for where, optim in optims:
+        _require(optim.steps >= 1, f"{where}.steps", optim.steps, "choose 1 or more")
+        _require(optim.batch >= 2, f"{where}.batch", optim.batch, "batch norm needs at least 2 samples")
+        _require(optim.learning_rate > 0, f"{where}.learning_rate", optim.learning_rate, "choose a number > 0")
+        _require(optim.schedule in ("step", "cosine"), f"{where}.schedule", optim.schedule, "choose step or cosine")
+        warmup_ok = 0 <= optim.warmup_steps < optim.steps
+        _require(warmup_ok, f"{where}.warmup_steps", optim.warmup_steps, f"choose 0 to {optim.steps - 1}")
+    split = config.data.eval_split
+    _require(split in ("test", "validation"), "data.eval_split", split, "choose test or validation")
+    held_out = config.data.validation
+    _require(held_out >= 0, "data.validation", held_out, "choose 0 or more")
+    needs_held_out = split == "validation" or config.eval_every > 0
+    _require(held_out > 0 or not needs_held_out, "data.validation", held_out, "eval_every and eval_split need samples")
+    dtypes = ("auto", "float32", "bfloat16")
+    _require(config.compute_dtype in dtypes, "compute_dtype", config.compute_dtype, f"choose from {dtypes}")
+    for name in ("eval_batch", "checkpoint_every", "log_every"):
+        _require(getattr(config, name) >= 1, name, getattr(config, name), "choose 1 or more")
+
+
+def _require(condition: bool, name: str, value: Any, remedy: str) -> None:
+    if not condition:
+        raise ConfigError(f"config.{name} = {value!r}: {remedy}.")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The resolved configuration as JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hexadecimal digits that name this configuration in tables."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def from_dict(tree: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`; unknown fields are errors.
+
+    Raises:
+        ConfigError: a field that this version does not know.
+    """
+    return _build(Config, tree, "config")
+
+
+def _build(cls, tree: dict[str, Any], where: str):
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(tree) - set(fields))
+    if unknown:
+        raise ConfigError(f"{where} has unknown fields {unknown}; this version knows {sorted(fields)}.")
+    default = cls()
+    values = {}
+    for name, value in tree.items():
+        current = getattr(default, name)
+        if dataclasses.is_dataclass(current):
+            value = _build(type(current), value, f"{where}.{name}")
+        elif isinstance(current, tuple):
+            value = tuple(value)
+        values[name] = value
+    return cls(**values)
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any], where: str = "config") -> list[str]:
+    """The fields in which two `to_dict` trees differ, one line each."""
+    lines = []
+    for key in sorted(set(ours) | set(theirs)):
+        a, b = ours.get(key, "(absent)"), theirs.get(key, "(absent)")
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{where}.{key}")
+        elif a != b:
+            lines.append(f"{where}.{key}: {a!r} here, {b!r} there")
+    return lines

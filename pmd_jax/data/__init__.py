@@ -1,0 +1,1 @@
+"""From the prepared split on disk to normalised batches on the devices."""

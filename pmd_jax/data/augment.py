@@ -1,0 +1,124 @@
+"""Flips, random block replacement and input normalisation: jitted, per sample, on the device.
+
+All draws come from (seed, step, index in the data set), so they depend neither on the batch's order nor on how many
+processes share it. Student and teacher of one step see the same flips.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Int32, Key, UInt8, UInt16
+
+from pmd_jax.config import AugmentConfig
+from pmd_jax.data import hand
+
+DEPTH_WINDOW_M = 0.2  # half the depth range around the root; in metres, as STB's hand scale is only 39 mm
+
+
+class Batch(NamedTuple):
+    """A batch of prepared samples (design: "the prepared example") with their index in the split."""
+
+    rgb: UInt8[Array, "b 64 64 3"]
+    depth: UInt16[Array, "b 64 64"]  # 0.1 mm, 0 = missing
+    xyz: Float[Array, "b 21 3"]  # metres, camera frame
+    uv: Float[Array, "b 21 2"]  # pixels of the crop
+    visible: Bool[Array, "b 21"]
+    K: Float[Array, "b 3 3"]
+    is_left: Bool[Array, " b"]
+    index: Int32[Array, " b"]
+
+
+def sample_keys(seed: int | Int32[Array, ""], step: Int32[Array, ""], index: Int32[Array, " b"]) -> Key[Array, " b"]:
+    """One random key a sample, from (seed, step, index in the data set) and nothing else."""
+    step_key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(jax.random.fold_in, (None, 0))(step_key, index)
+
+
+def flip(batch: Batch, keys: Key[Array, " b"], config: AugmentConfig) -> Batch:
+    """Mirrors each sample left–right and top–bottom with probability ½ each, labels and intrinsics with it."""
+    draws = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0), shape=(2,)))(keys)
+    allowed = jnp.array([config.flip_horizontal, config.flip_vertical])
+    return jax.vmap(_flip_sample)(batch, draws & allowed)
+
+
+def _flip_sample(sample: Batch, flips: Bool[Array, "2"]) -> Batch:
+    flip_u, flip_v = flips
+
+    def mirror(image):
+        image = jnp.where(flip_u, image[:, ::-1], image)
+        return jnp.where(flip_v, image[::-1], image)
+
+    xyz, uv, K, is_left = hand.flip_labels(
+        sample.xyz, sample.uv, sample.K, sample.is_left, flip_u, flip_v, sample.rgb.shape[0]
+    )
+    flipped = sample._replace(rgb=mirror(sample.rgb), depth=mirror(sample.depth))
+    return flipped._replace(xyz=xyz, uv=uv, K=K, is_left=is_left)
+
+
+def replace_block(rgb: UInt8[Array, "b 64 64 3"], keys: Key[Array, " b"], config: AugmentConfig):
+    """Random block replacement (section 3.4): a K×K block takes the values of its right neighbour.
+
+    The block is drawn uniformly where both fit in the picture.
+
+    Returns:
+        The pictures, and (b, 3) int32: row, column and size of each replaced block, size 0 where none was.
+    """
+    height, width, size = rgb.shape[1], rgb.shape[2], config.block_size
+
+    def one(image, key):
+        place_key, happen_key = jax.random.split(jax.random.fold_in(key, 1))
+        limits = jnp.array([height - size + 1, width - 2 * size + 1])
+        row, column = jax.random.randint(place_key, (2,), 0, limits)
+        happens = jax.random.bernoulli(happen_key, config.block_probability)
+        return block_from_right(image, row, column, size, happens), jnp.array([row, column, size * happens])
+
+    return jax.vmap(one)(rgb, keys)
+
+
+def block_from_right(
+    image: UInt8[Array, "h w c"], row: Int[Array, ""], column: Int[Array, ""], size: int, happens: Bool[Array, ""]
+) -> UInt8[Array, "h w c"]:
+    """`image` with the block at (row, column) replaced by the equally large block that begins where it ends."""
+    source = jax.lax.dynamic_slice(image, (row, column + size, 0), (size, size, image.shape[2]))
+    replaced = jax.lax.dynamic_update_slice(image, source, (row, column, 0))
+    return jnp.where(happens, replaced, image)
+
+
+def normalise_rgb(rgb: UInt8[Array, "b 64 64 3"]) -> Float[Array, "b 64 64 3"]:
+    """0…255 to −1…1."""
+    return rgb.astype(jnp.float32) / 127.5 - 1
+
+
+def normalise_depth(depth: UInt16[Array, "b 64 64"], root_z_m: Float[Array, " b"]) -> Float[Array, "b 64 64 1"]:
+    """Metres behind the root in units of 0.2 m, clipped to ±1; what is missing counts as far (reading.md)."""
+    metres = depth.astype(jnp.float32) * hand.DEPTH_UNIT_M
+    relative = jnp.clip((metres - root_z_m[:, None, None]) / DEPTH_WINDOW_M, -1, 1)
+    return jnp.where(depth == 0, 1.0, relative)[..., None]
+
+
+class Inputs(NamedTuple):
+    """What the networks and losses take."""
+
+    rgb: Float[Array, "b 64 64 3"]
+    depth: Float[Array, "b 64 64 1"]
+    target: Float[Array, "b 21 3"]  # root-relative, hand scales
+
+
+def to_inputs(batch: Batch) -> Inputs:
+    """Normalises a batch (section 4.2, "Hand Pose Normalization"; root and scale are known)."""
+    normalised = hand.normalise(batch.xyz)
+    return Inputs(normalise_rgb(batch.rgb), normalise_depth(batch.depth, normalised.root_m[:, 2]), normalised.pose)
+
+
+def training_inputs(
+    batch: Batch, seed: Int32[Array, ""], step: Int32[Array, ""], config: AugmentConfig, replaces: bool
+) -> Inputs:
+    """Augments and normalises a training batch."""
+    keys = sample_keys(seed, step, batch.index)
+    batch = flip(batch, keys, config)
+    if replaces:
+        batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
+    return to_inputs(batch)

@@ -1,0 +1,133 @@
+"""The anatomy of a hand and the geometry of its crop: the only place that knows either.
+
+Joints follow the order wrist (or palm centre, STB), then thumb, index, middle, ring and little finger, each from its
+base to its tip. Frames: camera x right, y down, z forward, in metres; image u right, v down, in pixels whose centres
+lie at integers. Everything works on NumPy and on JAX arrays alike unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Num, UInt8, UInt16
+from PIL import Image
+
+NUM_JOINTS = 21
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+JOINT_NAMES = (
+    "wrist",
+    *(f"thumb_{part}" for part in ("cmc", "mcp", "ip", "tip")),
+    *(f"{finger}_{part}" for finger in FINGERS[1:] for part in ("mcp", "pip", "dip", "tip")),
+)
+ROOT = 9  # the middle finger's MCP: origin of the normalised pose (paper, section 4.2)
+WRIST = 0
+BONES = tuple((WRIST if j % 4 == 1 else j - 1, j) for j in range(1, NUM_JOINTS))  # (parent, child) pairs
+DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured
+
+
+class NormalisedPose(NamedTuple):
+    """A pose with its root at the origin and the wrist to middle MCP distance at one (paper, figure 5)."""
+
+    pose: Float[np.ndarray, "*b 21 3"]  # hand scales
+    root_m: Float[np.ndarray, "*b 3"]  # metres, camera frame
+    scale_m: Float[np.ndarray, "*b"]  # metres
+
+
+def normalise(xyz_m: Float[np.ndarray, "*b 21 3"]) -> NormalisedPose:
+    """Camera-frame joints in metres to root-relative joints in hand scales."""
+    root = xyz_m[..., ROOT, :]
+    scale = ((xyz_m[..., WRIST, :] - root) ** 2).sum(-1) ** 0.5
+    return NormalisedPose((xyz_m - root[..., None, :]) / scale[..., None, None], root, scale)
+
+
+def denormalise(normalised: NormalisedPose) -> Float[np.ndarray, "*b 21 3"]:
+    """The inverse of `normalise`: metres in the camera frame."""
+    return normalised.pose * normalised.scale_m[..., None, None] + normalised.root_m[..., None, :]
+
+
+def project(xyz_m: Float[np.ndarray, "*b j 3"], K: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b j 2"]:
+    """Pinhole projection K·xyz/z in pixels."""
+    homogeneous = (K[..., None, :, :] @ xyz_m[..., None])[..., 0]
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+class CropBox(NamedTuple):
+    """A square of the picture. Edges, not centres: pixel i covers [i, i + 1), so x0 = 0 is the picture's left edge."""
+
+    x0: float
+    y0: float
+    side: float
+
+
+def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
+    """The square around all joints, `margin` times their larger extent (reading.md, "crop").
+
+    Raises:
+        ValueError: the joints are not finite or all fall on one point, so that the square has no area.
+    """
+    low, high = uv_px.min(0) + 0.5, uv_px.max(0) + 0.5
+    side = float(margin * (high - low).max())
+    if not np.isfinite(side) or side <= 0:
+        raise ValueError(f"The joints span a square of side {side} px; a crop needs finite joints that are not all equal.")
+    x0, y0 = (low + high) / 2 - side / 2
+    return CropBox(float(x0), float(y0), side)
+
+
+def crop_points(uv_px: Num[np.ndarray, "*j 2"], box: CropBox, size: int) -> Float[np.ndarray, "*j 2"]:
+    """Pixels of the picture to pixels of the crop: u → (u − x0 + ½)·s − ½."""
+    return (uv_px - np.array([box.x0, box.y0]) + 0.5) * (size / box.side) - 0.5
+
+
+def crop_intrinsics(K: Float[np.ndarray, "3 3"], box: CropBox, size: int) -> Float[np.ndarray, "3 3"]:
+    """The camera matrix of the crop, so that `project` gives crop pixels."""
+    zoom = size / box.side
+    to_crop = np.array([[zoom, 0, (0.5 - box.x0) * zoom - 0.5], [0, zoom, (0.5 - box.y0) * zoom - 0.5], [0, 0, 1]])
+    return to_crop @ K
+
+
+def crop_rgb(image: UInt8[np.ndarray, "h w 3"], box: CropBox, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Area-averaged crop, black outside the picture."""
+    x0, y0 = int(np.floor(box.x0)), int(np.floor(box.y0))
+    x1, y1 = int(np.ceil(box.x0 + box.side)), int(np.ceil(box.y0 + box.side))
+    window = Image.fromarray(image).crop((x0, y0, x1, y1))  # Pillow pads with black
+    inner = (box.x0 - x0, box.y0 - y0, box.x0 - x0 + box.side, box.y0 - y0 + box.side)
+    return np.asarray(window.resize((size, size), Image.Resampling.BOX, box=inner))
+
+
+def crop_depth(depth: UInt16[np.ndarray, "h w"], box: CropBox, size: int) -> UInt16[np.ndarray, "{size} {size}"]:
+    """Nearest original sample (a mean of two depths lies on neither surface), 0 = missing outside the picture."""
+    steps = (np.arange(size) + 0.5) * (box.side / size)
+    rows, columns = np.floor(box.y0 + steps).astype(int), np.floor(box.x0 + steps).astype(int)
+    inside = ((rows >= 0) & (rows < depth.shape[0]))[:, None] & ((columns >= 0) & (columns < depth.shape[1]))
+    sampled = depth[rows.clip(0, depth.shape[0] - 1)[:, None], columns.clip(0, depth.shape[1] - 1)]
+    return np.where(inside, sampled, 0).astype(depth.dtype)
+
+
+def flip_labels(
+    xyz_m: Float[np.ndarray, "21 3"],
+    uv_px: Float[np.ndarray, "21 2"],
+    K: Float[np.ndarray, "3 3"],
+    is_left: Bool[np.ndarray, ""],
+    flip_u: Bool[np.ndarray, ""],
+    flip_v: Bool[np.ndarray, ""],
+    size: int,
+):
+    """Labels of a crop mirrored left–right (`flip_u`) and top–bottom (`flip_v`); K·xyz/z = uv stays true.
+
+    A mirror sends u to W−1−u, so the principal point moves too; one mirror changes the side of the hand, two do not.
+    """
+    sign_u, sign_v = 1 - 2.0 * flip_u, 1 - 2.0 * flip_v
+    offset_u, offset_v = flip_u * (size - 1.0), flip_v * (size - 1.0)
+    xyz = xyz_m * _stack(xyz_m, sign_u, sign_v, 1.0)
+    uv = uv_px * _stack(uv_px, sign_u, sign_v) + _stack(uv_px, offset_u, offset_v)
+    # K' = M·K·D: M mirrors the pixels, D mirrors the camera frame. Written out, as a matrix product may run in bf16.
+    signs = _stack(K, sign_u, sign_v, 1.0)
+    K_flipped = (K * signs[:, None] + _stack(K, offset_u, offset_v, 0.0)[:, None] * K[2]) * signs
+    return xyz, uv, K_flipped, is_left ^ (flip_u ^ flip_v)
+
+
+def _stack(like, *values):
+    """Scalars, some of which may be traced, as one vector of `like`'s dtype and library."""
+    namespace = like.__array_namespace__()
+    return namespace.stack([namespace.asarray(value, dtype=like.dtype) for value in values])

@@ -1,0 +1,159 @@
+"""A trained network as a folder that can be carried elsewhere, and the call that makes a function of it again.
+
+The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher) and `network.json`
+(what is needed to rebuild the network).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from pmd_jax.checkpoint import CheckpointError, load_tree, save_tree
+from pmd_jax.config import Config, ConfigError, from_dict, to_dict
+from pmd_jax.data.augment import normalise_rgb
+from pmd_jax.rows import ROWS
+from pmd_jax.state import Network, Weights, build
+
+FORMAT = 1
+
+
+class Exported(NamedTuple):
+    """What an export folder holds."""
+
+    row: str
+    config: Config
+    network: Network
+    weights: Weights
+
+
+def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
+    """Writes a network to `folder`, replacing what is there; whole or not at all.
+
+    Every process must call this, for each may hold a part of the arrays.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    # Beside its place until it is complete; every process must write to the same name.
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    if jax.process_index() == 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    save_tree(unfinished / "weights", weights._asdict())
+    if jax.process_index() != 0:
+        return
+    described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "config": to_dict(config)}
+    try:
+        (unfinished / "network.json").write_text(json.dumps(described, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise CheckpointError(f"{folder} could not be written ({error}); make room and run again.") from error
+
+
+def read(folder: str | Path) -> Exported:
+    """Rebuilds the network of an export folder.
+
+    Raises:
+        CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
+    """
+    folder = Path(folder)
+    description = folder / "network.json"
+    if not description.is_file():
+        raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.")
+    try:
+        described = json.loads(description.read_text())
+        if described["format"] != FORMAT:
+            raise CheckpointError(
+                f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
+            )
+        row, config = described["row"], from_dict(described["config"])
+        if row not in ROWS:
+            raise KeyError(row)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
+    network, initial = build(config, ROWS[row], seed=0)
+    weights = Weights(**load_tree(folder / "weights", initial._asdict()))
+    return Exported(row, config, network, weights)
+
+
+def teacher_weights(path: str | Path, row: str, config: Config) -> Weights:
+    """A finished teacher's weights, from its export folder or from the folder of the run that trained it.
+
+    Args:
+        path: `config.teacher.checkpoint`.
+        row: the teacher's row.
+        config: of this run: the teacher's architecture must be the same.
+
+    Raises:
+        CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
+    """
+    given = Path(path)
+    candidates = [given, given / "export", given / row / "export"]
+    found = [folder for folder in candidates if (folder / "network.json").is_file()]
+    # A run's own export is its student; its teacher's lies one folder deeper.
+    depth = [folder for folder in found if json.loads((folder / "network.json").read_text()).get("row") == row]
+    if not depth:
+        raise CheckpointError(
+            f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that trained "
+            "one (it holds depth_teacher/export), or leave it empty to train one."
+        )
+    network, expected = build(config, ROWS[row], seed=0)
+    del network
+    return Weights(**load_tree(depth[0] / "weights", expected._asdict()))
+
+
+class Predictor:
+    """RGB crops to joints.
+
+    Attributes:
+        row, config: which network this is, and the configuration it was trained with.
+    """
+
+    def __init__(self, exported: Exported):
+        self.row, self.config = exported.row, exported.config
+        self._weights = jax.device_put(exported.weights)
+        self._run = jax.jit(functools.partial(_predict, exported.network))
+
+    def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
+        """Joints relative to the middle MCP, in units of the wrist to middle MCP distance; axes as the camera's.
+
+        Raises:
+            TypeError: the crops are not uint8.
+            ValueError: their shape is not (B, 64, 64, 3).
+        """
+        rgb = np.asarray(rgb)
+        if rgb.dtype != np.uint8:
+            raise TypeError(f"The crops are {rgb.dtype}; give uint8 values 0…255.")
+        if rgb.ndim != 4 or rgb.shape[1:] != (64, 64, 3):
+            raise ValueError(f"The crops have shape {rgb.shape}; give (B, 64, 64, 3), for one crop rgb[None].")
+        return np.asarray(self._run(self._weights, rgb))
+
+
+def _predict(network: Network, weights: Weights, rgb: jax.Array) -> jax.Array:
+    return network.evaluate(weights, normalise_rgb(rgb)).pose
+
+
+def load(folder: str | Path) -> Predictor:
+    """An exported student as a function of uint8 crops.
+
+    Raises:
+        CheckpointError: see `read`.
+        ConfigError: the folder holds a depth teacher, which cannot see RGB.
+    """
+    exported = read(folder)
+    if ROWS[exported.row].modality != "rgb":
+        raise ConfigError(f"{folder} holds {exported.row!r}, which sees depth; give an RGB network's export.")
+    return Predictor(exported)

@@ -1,0 +1,66 @@
+"""Eq. 1–6 of the paper, each a function named after what it is. Distances are per sample; batches take the mean."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pmd_jax.config import LossConfig
+from pmd_jax.models.pmd_net import Prediction
+
+Scalar = Float[Array, ""]
+Metrics = dict[str, Scalar]
+
+
+def pose_distance(pose: Float[Array, "b 21 3"], target: Float[Array, "b 21 3"]) -> Float[Array, " b"]:
+    """Eq. 1: the square root of the squared errors summed over joints and axes, in hand scales.
+
+    The gradient at zero error is zero, where the square root's own would be infinite.
+    """
+    squared = jnp.sum((pose - target) ** 2, axis=(1, 2))
+    is_zero = squared == 0
+    return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, squared)))
+
+
+def regression_loss(prediction: Prediction, target: Float[Array, "b 21 3"], beta: float, refine: bool) -> Scalar:
+    """Eq. 4, or Eq. 6 where there is a refine branch: β · (first pose) + (refined pose)."""
+    answer = jnp.mean(pose_distance(prediction.pose, target))
+    if not refine:
+        return answer
+    return beta * jnp.mean(pose_distance(prediction.first_pose, target)) + answer
+
+
+def imitation_loss(student: Prediction, teacher: Prediction, config: LossConfig) -> tuple[Scalar, Metrics]:
+    """Eq. 3: weighted L1 distances of the features and of each head's second last layer.
+
+    A joint head has one second last layer; it takes the three heads' weight together (reading.md).
+    """
+    feature = jnp.mean(jnp.sum(jnp.abs(student.feature - teacher.feature), axis=-1))
+    hidden = jnp.mean(jnp.sum(jnp.abs(student.hidden - teacher.hidden), axis=-1), axis=0)
+    weights = jnp.asarray(config.lambda_hidden if hidden.shape[0] == 3 else [sum(config.lambda_hidden)])
+    loss = config.lambda_feature * feature + jnp.sum(weights * hidden)
+    return loss, {"distill/feature": feature, "distill/hidden": jnp.sum(hidden)}
+
+
+def stage_one_loss(prediction: Prediction, target: Float[Array, "b 21 3"]) -> tuple[Scalar, Metrics]:
+    """Eq. 2: what the depth teacher is trained with."""
+    loss = jnp.mean(pose_distance(prediction.pose, target))
+    return loss, {"task/pose": loss}
+
+
+def stage_two_loss(
+    student: Prediction, teacher: Prediction | None, target: Float[Array, "b 21 3"], config: LossConfig, refine: bool
+) -> tuple[Scalar, Metrics]:
+    """Eq. 5: L_dis + α · L_reg. Without a teacher (the RGB baseline) L_dis is zero.
+
+    α stays with the baseline, for the L2 of the optimiser acts through the scale of the loss: a baseline trained with
+    the plain L_reg would be decayed α times as hard as PMD-Net.
+    """
+    regression = regression_loss(student, target, config.beta, refine)
+    metrics = {"task/pose": regression}
+    loss = config.alpha * regression
+    if teacher is not None:
+        imitation, parts = imitation_loss(student, teacher, config)
+        loss = imitation + loss
+        metrics |= {"distill/loss": imitation, **parts}
+    return loss, metrics

@@ -1,0 +1,1 @@
+"""The networks: ResNet backbone, coordinate heads, refine branch."""

@@ -1,0 +1,99 @@
+"""The feature extractor: a ResNet of basic blocks at 64×64 (He et al. 2016; paper, section 3.1, "Feature Extractor")."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from pmd_jax.models.readings import READINGS
+
+he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def conv(channels_in: int, channels_out: int, kernel: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    """A convolution without bias, padded alike on all sides (XLA's SAME would shift strided ones by half a pixel)."""
+    pad = kernel // 2
+    return nnx.Conv(
+        channels_in,
+        channels_out,
+        (kernel, kernel),
+        strides=stride,
+        padding=((pad, pad), (pad, pad)),
+        use_bias=False,
+        kernel_init=he_normal,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def batch_norm(channels: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """Statistics over the global batch, always in float32 (reading.md, "batch norm")."""
+    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+
+class Projection(nnx.Module):
+    """The shortcut where a block changes the shape: a 1×1 convolution and its norm."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.conv = conv(channels_in, channels_out, 1, stride, dtype, rngs)
+        self.norm = batch_norm(channels_out, dtype, rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        return self.norm(self.conv(x))
+
+
+class BasicBlock(nnx.Module):
+    """Two 3×3 convolutions and a shortcut, projected where the shape changes."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.conv1 = conv(channels_in, channels_out, 3, stride, dtype, rngs)
+        self.norm1 = batch_norm(channels_out, dtype, rngs)
+        self.conv2 = conv(channels_out, channels_out, 3, 1, dtype, rngs)
+        self.norm2 = batch_norm(channels_out, dtype, rngs)
+        same_shape = stride == 1 and channels_in == channels_out
+        self.projection = None if same_shape else Projection(channels_in, channels_out, stride, dtype, rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        shortcut = x if self.projection is None else self.projection(x)
+        x = nnx.relu(self.norm1(self.conv1(x)))
+        return nnx.relu(self.norm2(self.conv2(x)) + shortcut)
+
+
+class ResNet(nnx.Module):
+    """Images to one feature vector.
+
+    Args:
+        channels: of the input: 3 for RGB, 1 for depth.
+        width: channels of the first stage; the feature has 8 · width values (64 → 512, ResNet-34).
+        blocks: basic blocks in each of the four stages ((3, 4, 6, 3) is ResNet-34).
+        reading: a name in `READINGS`.
+        dtype: of the computation; parameters and statistics stay float32.
+    """
+
+    def __init__(
+        self, channels: int, *, width: int, blocks: tuple[int, ...], reading: str, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
+        kernel, stem_stride, strides = READINGS[reading]
+        self.stem = conv(channels, width, kernel, stem_stride, dtype, rngs)
+        self.norm = batch_norm(width, dtype, rngs)
+        layers, channels_in = [], width
+        for stage, (count, stride) in enumerate(zip(blocks, strides, strict=True)):
+            channels_out = width * 2**stage
+            for index in range(count):
+                layers.append(BasicBlock(channels_in, channels_out, stride if index == 0 else 1, dtype, rngs))
+                channels_in = channels_out
+        self.blocks = nnx.List(layers)
+
+    def __call__(self, images: Float[Array, "b 64 64 c"]) -> Float[Array, "b f"]:
+        """Normalised images (B,64,64,channels) to features (B, 8·width), float32."""
+        x = nnx.relu(self.norm(self.stem(images)))
+        for block in self.blocks:
+            x = block(x)
+        return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+
+def parameter_count(tree) -> int:
+    """How many numbers a parameter tree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,266 @@
+"""The whole job: prepare data → stage I → stage II → evaluate → export → report. Finished parts are not done again."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pmd_jax import export, metrics, prepare, report, sharding
+from pmd_jax.config import Config, ConfigError, config_hash, differences, to_dict, validate
+from pmd_jax.data.augment import replace_block, sample_keys
+from pmd_jax.data.pipeline import Columns, hold_out, read_columns
+from pmd_jax.models.resnet import parameter_count
+from pmd_jax.optim import optimizer
+from pmd_jax.rows import ROWS
+from pmd_jax.state import Weights, build, create_state
+from pmd_jax.steps import Recipe
+from pmd_jax.train import predict, train_row
+
+# Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
+FREE_FIELDS = (("data", "data_dir"), ("data", "manual_dir"), ("tensorboard",), ("log_every",), ("checkpoint_every",))
+
+
+def run(config: Config, workdir: Path) -> dict[str, Any]:
+    """Does what of the job is not done yet in `workdir` and returns the content of results.json.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: see `pmd_jax.main`, which turns them into a sentence and an exit code.
+        Preempted, Diverged: see `pmd_jax.train`.
+    """
+    validate(config)
+    mesh = sharding.make_mesh()
+    sharding.local_batch(config.eval_batch, mesh, "eval_batch")
+    sharding.local_batch(config.optim.batch, mesh, "optim.batch")
+    sharding.local_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
+    if config.teacher.checkpoint:  # before hours of preparation
+        for row in needed_teachers(config):
+            export.teacher_weights(config.teacher.checkpoint, row, config)
+    claim_workdir(config, workdir)
+    folder = prepare_once(config)
+    train, validation = hold_out(read_columns(folder, "train"), config.data)
+    test = validation if config.data.eval_split == "validation" else read_columns(folder, "test")
+    assert test is not None  # validate() made sure of it
+    started = _now()
+    for name in rows_to_train(config):
+        if not (workdir / name / "result.json").exists():
+            finish_row(name, config, mesh, train, validation, test, workdir)
+    results = collect_results(config, workdir, started)
+    if jax.process_index() == 0:
+        write_examples(config, workdir, test)
+        _write_json(workdir / "results.json", results)
+        report.write_report(workdir)
+    return results
+
+
+def needed_teachers(config: Config) -> list[str]:
+    """The teacher rows that the configured rows are distilled from, without those the rows name themselves."""
+    teachers = [ROWS[name].teacher for name in config.rows]
+    return list(dict.fromkeys(name for name in teachers if name is not None and name not in config.rows))
+
+
+def rows_to_train(config: Config) -> list[str]:
+    """The configured rows, teachers before their students."""
+    missing = [] if config.teacher.checkpoint else needed_teachers(config)
+    rows = [*missing, *config.rows]
+    return sorted(rows, key=lambda name: ROWS[name].modality != "depth")
+
+
+def claim_workdir(config: Config, workdir: Path) -> None:
+    """Writes config.json, or compares with the one that is there.
+
+    Raises:
+        ConfigError: the folder is a file, or holds another configuration's run.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; name a folder.")
+    path = workdir / "config.json"
+    if path.exists():
+        try:
+            there = json.loads(path.read_text())
+        except ValueError as error:
+            raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
+        changed = differences(_fixed(to_dict(config)), _fixed(there))
+        if changed:
+            raise ConfigError(
+                f"{workdir} holds the run of another configuration; name another --workdir or delete it:\n  "
+                + "\n  ".join(changed)
+            )
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_json(path, to_dict(config))
+
+
+def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
+    tree = json.loads(json.dumps(tree))
+    for *parents, name in FREE_FIELDS:
+        branch = tree
+        for parent in parents:
+            branch = branch.get(parent, {})
+        branch.pop(name, None)
+    return tree
+
+
+def prepare_once(config: Config) -> Path:
+    """Prepares the data on one process while the others wait; returns the folder of the prepared splits."""
+    data = config.data
+    arguments = {"data_dir": data.data_dir, "manual_dir": data.manual_dir, "dataset_config": data.dataset_config}
+    if jax.process_index() == 0:
+        prepare.prepare(data.dataset, **arguments)
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("data prepared")
+    return prepare.prepare(data.dataset, **arguments)
+
+
+def finish_row(
+    name: str, config: Config, mesh: Mesh, train: Columns, validation: Columns | None, test: Columns, workdir: Path
+) -> None:
+    """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
+    row = ROWS[name]
+    optim = config.teacher.optim if row.modality == "depth" else config.optim
+    network, weights = build(config, row, config.seed)
+    teacher_network, teacher = None, None
+    if row.teacher is not None:
+        teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
+        source = config.teacher.checkpoint or workdir / row.teacher / "export"
+        teacher = jax.device_put(export.teacher_weights(source, row.teacher, config), sharding.replicated(mesh))
+    recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
+    state = jax.device_put(create_state(weights, recipe.optimizer), sharding.replicated(mesh))
+
+    def curve(weights: Weights) -> dict[str, float]:
+        figures = metrics.evaluate(predict(recipe, weights, validation, config.eval_batch, mesh), validation.xyz)
+        return {"eval/epe_mm": figures["epe_mm"], "eval/auc_20_50": figures["auc_20_50"]}
+
+    watches = validation is not None and config.eval_every > 0
+    state, seconds = train_row(
+        recipe,
+        state,
+        teacher,
+        train,
+        curve if watches else None,
+        name=name,
+        config=config,
+        optim=optim,
+        mesh=mesh,
+        workdir=workdir,
+    )
+    export.save(workdir / name / "export", name, config, state.weights)
+    predicted = predict(recipe, state.weights, test, config.eval_batch, mesh)
+    if jax.process_index() == 0:
+        np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=test.key.astype(str))
+        result = {
+            "title": row.title,
+            **metrics.evaluate(predicted, test.xyz),
+            "parameters": parameter_count(state.params),
+            "steps": optim.steps,
+            "train_seconds": round(seconds, 1),
+            "images_per_s": round(optim.steps * optim.batch / seconds, 1),
+            "seed": config.seed,
+        }
+        _write_json(workdir / name / "result.json", result)
+
+
+def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:
+    """results.json: every finished row and how it came about."""
+    rows = {name: json.loads((workdir / name / "result.json").read_text()) for name in rows_to_train(config)}
+    students = [name for name in config.rows if ROWS[name].modality == "rgb"]
+    exported = students[-1] if students else config.rows[-1]
+    kept = export.read(workdir / exported / "export")
+    export.save(workdir / "export", exported, config, kept.weights)
+    return {
+        "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
+        "split": config.data.eval_split,
+        "protocol": metrics.Protocol().name,
+        "exported_row": exported,
+        "command": " ".join(["python -m pmd_jax.main", *sys.argv[1:]]),
+        "hardware": hardware(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "orbax-checkpoint")},
+        "started": started,
+        "finished": _now(),
+        "seed": config.seed,
+        "config_hash": config_hash(config),
+        "rows": rows,
+    }
+
+
+def hardware() -> dict[str, str]:
+    """What this ran on, in words."""
+    devices = jax.devices()
+    described = {
+        "platform": jax.default_backend(),
+        "devices": f"{len(devices)} × {devices[0].device_kind}",
+        "processes": str(jax.process_count()),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        described["cpu"] = names[0] if names else platform.processor()
+    return described
+
+
+def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:
+    """examples.npz: a few test samples with every row's prediction, and what block replacement does to a picture."""
+    chosen = np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)
+    poses = {}
+    for name in rows_to_train(config):
+        with np.load(workdir / name / "predictions.npz") as saved:
+            poses[f"pose_{name}"] = saved["xyz_m"][chosen]
+    samples = test.take(chosen)
+    pictures = samples.rgb[:6]
+    shown = config.augment.__class__(block_size=config.augment.block_size, block_probability=1.0)
+    replaced, blocks = replace_block(pictures, sample_keys(config.seed, 0, np.arange(len(pictures))), shown)
+    partial = workdir / "examples.partial.npz"
+    np.savez_compressed(
+        partial,
+        rgb=samples.rgb,
+        depth=samples.depth,
+        uv=samples.uv,
+        xyz_m=samples.xyz,
+        K=samples.K,
+        key=samples.key.astype(str),
+        occlusion_before=pictures,
+        occlusion_after=np.asarray(replaced),
+        occlusion_block=np.asarray(blocks),
+        **poses,
+    )
+    os.replace(partial, workdir / "examples.npz")
+
+
+def table(results: dict[str, Any]) -> str:
+    """The final table for the terminal."""
+    width = max(len(row["title"]) for row in results["rows"].values())
+    lines = [
+        f"{results['dataset']}, {results['split']} split; {results['protocol']}",
+        f"{'':{width}}  EPE mm  median  AUC 20–50  parameters  images/s",
+    ]
+    for row in results["rows"].values():
+        lines.append(
+            f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row['auc_20_50']:9.3f}"
+            f"  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+

@@ -1,0 +1,97 @@
+"""What training carries from step to step, and the frozen teacher, which it does not."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+from jaxtyping import Array, Float, Int32
+
+from pmd_jax.config import Config
+from pmd_jax.models.pmd_net import PMDNet, Prediction
+from pmd_jax.rows import Row
+
+Tree = Any  # nested dicts of arrays
+
+
+class Weights(NamedTuple):
+    """A network's numbers as plain nested dicts: what is learnt, and batch norm's running statistics."""
+
+    params: Tree
+    batch_stats: Tree
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a training run must save to go on with the same bits."""
+
+    step: Int32[Array, ""]
+    params: Tree
+    batch_stats: Tree
+    opt_state: optax.OptState
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.params, self.batch_stats)
+
+
+class Network(NamedTuple):
+    """A network without its numbers: how to run it in training and in evaluation mode. Hashable."""
+
+    training: nnx.GraphDef
+    evaluation: nnx.GraphDef
+
+    def train(self, weights: Weights, images: Float[Array, "b 64 64 c"]) -> tuple[Prediction, Tree]:
+        """Batch norm by the batch's statistics; returns the prediction and the new running statistics."""
+        model = nnx.merge(self.training, *weights, copy=True)
+        prediction = model(images)
+        return prediction, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    def evaluate(self, weights: Weights, images: Float[Array, "b 64 64 c"]) -> Prediction:
+        """Batch norm by the running statistics."""
+        return nnx.merge(self.evaluation, *weights, copy=True)(images)
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The backbone's dtype: bfloat16 pays on accelerators, on CPUs it is emulated."""
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def build(config: Config, row: Row, seed: int) -> tuple[Network, Weights]:
+    """A row's network and its initial weights, which depend on the seed and the architecture only."""
+
+    def create(rngs: nnx.Rngs) -> PMDNet:
+        return PMDNet(
+            1 if row.modality == "depth" else 3,
+            width=config.model.width,
+            blocks=tuple(config.model.blocks),
+            reading=config.model.reading,
+            heads=row.heads,
+            refine=row.refine,
+            hidden_before_relu=config.model.hidden_before_relu,
+            dtype=compute_dtype(config.compute_dtype),
+            rngs=rngs,
+        )
+
+    abstract = nnx.eval_shape(lambda: create(nnx.Rngs(0)))
+    graphs = []
+    for mode in ("train", "eval"):
+        getattr(abstract, mode)()
+        graphs.append(nnx.split(abstract, nnx.Param, nnx.BatchStat)[0])
+
+    @jax.jit
+    def initialise(key: jax.Array) -> Weights:
+        _, params, batch_stats = nnx.split(create(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+
+    return Network(*graphs), initialise(jax.random.key(seed))
+
+
+def create_state(weights: Weights, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(jnp.zeros((), jnp.int32), weights.params, weights.batch_stats, optimizer.init(weights.params))

@@ -1,0 +1,83 @@
+"""One step of training and one of evaluation: pure functions of arrays, without mesh, jit or I/O.
+
+The first argument says what does not change in a run, so that `jax.jit(functools.partial(train_step, recipe))` is all
+that the loop adds; tests call the functions as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int32
+
+from pmd_jax.config import AugmentConfig, LossConfig
+from pmd_jax.data import hand
+from pmd_jax.data.augment import Batch, Inputs, to_inputs, training_inputs
+from pmd_jax.losses import Metrics, stage_one_loss, stage_two_loss
+from pmd_jax.models.pmd_net import Prediction
+from pmd_jax.rows import Row
+from pmd_jax.state import Network, TrainState, Tree, Weights
+
+
+class Recipe(NamedTuple):
+    """What stays the same in all steps of a row."""
+
+    row: Row
+    network: Network
+    teacher_network: Network | None
+    optimizer: optax.GradientTransformation
+    loss: LossConfig
+    augment: AugmentConfig
+
+
+def images_of(inputs: Inputs, row: Row) -> Float[Array, "b 64 64 c"]:
+    """The modality that a row's network sees."""
+    return inputs.depth if row.modality == "depth" else inputs.rgb
+
+
+def loss_function(
+    params: Tree, batch_stats: Tree, teacher: Prediction | None, inputs: Inputs, recipe: Recipe
+) -> tuple[Float[Array, ""], tuple[Tree, Metrics]]:
+    """A row's loss on a batch; what is differentiated is the first argument alone."""
+    weights = Weights(params, batch_stats)
+    prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row))
+    if recipe.row.modality == "depth":
+        loss, metrics = stage_one_loss(prediction, inputs.target)
+    else:
+        loss, metrics = stage_two_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
+    return loss, (new_stats, metrics)
+
+
+def train_step(
+    recipe: Recipe, state: TrainState, teacher: Weights | None, batch: Batch, seed: Int32[Array, ""]
+) -> tuple[TrainState, Metrics]:
+    """One update.
+
+    Args:
+        recipe: what stays the same.
+        state: may be donated.
+        teacher: the frozen depth network's weights, in evaluation mode, not differentiated; None where none takes part.
+        batch: uint8 and uint16 crops with their labels.
+        seed: of the augmentation's draws, which also depend on the step and on each sample's index.
+
+    Returns:
+        The new state, and scalars: "loss" and its parts.
+    """
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
+    lesson = None
+    if teacher is not None:
+        lesson = recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
+    differentiate = jax.value_and_grad(loss_function, has_aux=True)
+    (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, lesson, inputs, recipe)
+    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss, **metrics}
+
+
+def predict_step(recipe: Recipe, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
+    """Joints in metres in the camera frame, with the true root and scale (the paper's protocol, section 4.2)."""
+    prediction = recipe.network.evaluate(weights, images_of(to_inputs(batch), recipe.row))
+    return hand.denormalise(hand.normalise(batch.xyz)._replace(pose=prediction.pose)).astype(jnp.float32)

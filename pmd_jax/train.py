@@ -1,0 +1,219 @@
+"""One row's training loop: batches in, a trained state out; saves, logs and evaluates on the way."""
+
+from __future__ import annotations
+
+import functools
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from pmd_jax import sharding
+from pmd_jax.checkpoint import Checkpoints
+from pmd_jax.config import Config, OptimConfig
+from pmd_jax.data.augment import Batch
+from pmd_jax.data.pipeline import Columns, evaluation_batches, training_batches
+from pmd_jax.metric_writer import MetricWriter
+from pmd_jax.state import TrainState, Weights
+from pmd_jax.steps import Recipe, predict_step, train_step
+
+
+class Preempted(Exception):
+    """The run was asked to stop (SIGTERM), has saved, and can go on."""
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+def train_row(
+    recipe: Recipe,
+    state: TrainState,
+    teacher: Weights | None,
+    columns: Columns,
+    validation: Callable[[Weights], dict[str, float]] | None,
+    *,
+    name: str,
+    config: Config,
+    optim: OptimConfig,
+    mesh: Mesh,
+    workdir: Path,
+) -> tuple[TrainState, float]:
+    """Trains a row to its last step, going on from its latest checkpoint where there is one.
+
+    Args:
+        recipe, state, teacher: see `steps.train_step`; on the mesh.
+        columns: the training samples.
+        validation: the curve's metrics of some weights, every `config.eval_every` steps.
+        name: of the row; names its folder and its lines of metrics.
+        optim: the schedule of this stage.
+
+    Returns:
+        The final state, and the seconds this call spent in training steps.
+
+    Raises:
+        Preempted: SIGTERM came; a checkpoint is saved.
+        Diverged: the loss of a step is not finite; the last good checkpoint is kept.
+        CheckpointError: no checkpoint could be written, or the one that is there cannot be read.
+    """
+    data = training_batches(
+        columns,
+        steps=optim.steps,
+        batch=optim.batch,
+        seed=config.seed,
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    sharding.local_batch(optim.batch, mesh, "optim.batch")
+    checkpoints = Checkpoints(workdir / name / "checkpoints")
+    state = checkpoints.restore(state, data)
+    start = int(state.step)
+    writer = MetricWriter(
+        workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0
+    )
+    step_function, metric_names = compile_step(recipe, mesh, teacher is not None)
+    log = _Log(writer, metric_names, name, start, optim, config.log_every)
+    seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
+    began = time.perf_counter()
+    try:
+        with _sigterm() as stop_asked, log:
+            for step in range(start, optim.steps):
+                batch = sharding.global_array(mesh, next(data))
+                state, metrics = step_function(state, teacher, batch, seed)
+                log.push(step + 1, metrics)
+                done = step + 1
+                stopping = _agree(stop_asked, done)
+                if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
+                    log.drain()  # a state whose loss was not finite is never saved
+                    # Saved before the iterator moves, so that state and data agree.
+                    checkpoints.save(done, state, data)
+                if validation is not None and done % config.eval_every == 0:
+                    log.drain()
+                    writer.write(done, validation(state.weights))
+                if stopping:
+                    raise Preempted(f"{name} stopped at step {done} of {optim.steps}")
+    finally:
+        writer.close()
+        checkpoints.close()
+    return state, time.perf_counter() - began
+
+
+def compile_step(recipe: Recipe, mesh: Mesh, has_teacher: bool):
+    """`train_step` jitted for the mesh, its metrics packed into one vector so that one fetch brings them all.
+
+    Returns:
+        (state, teacher, batch, seed) → (state, vector), and the vector's names.
+    """
+    names: list[str] = []
+
+    def packed(state: TrainState, teacher: Weights | None, batch: Batch, seed: jax.Array):
+        state, metrics = train_step(recipe, state, teacher, batch, seed)
+        names[:] = metrics  # filled when the function is traced
+        return state, jnp.stack([metrics[name] for name in names])
+
+    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
+    jitted = jax.jit(
+        packed,
+        in_shardings=(whole, whole if has_teacher else None, parts, whole),
+        out_shardings=(whole, whole),
+        donate_argnames="state",
+    )
+    return jitted, names
+
+
+def predict(recipe: Recipe, weights: Weights, columns: Columns, batch: int, mesh: Mesh) -> np.ndarray:
+    """(n,21,3) predicted joints of a whole split, metres, in the split's order, on every process."""
+    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
+    step = jax.jit(functools.partial(predict_step, recipe), in_shardings=(whole, parts), out_shardings=parts)
+    sharding.local_batch(batch, mesh, "eval_batch")
+    poses = [sharding.to_host(step(weights, part)) for part in evaluation_batches(columns, batch, mesh)]
+    return np.concatenate(poses)[: len(columns)]
+
+
+class _Log:
+    """Metrics one step late, so that reading them never stalls the device; and the progress bar."""
+
+    def __init__(
+        self, writer: MetricWriter, names: list[str], row: str, start: int, optim: OptimConfig, every: int
+    ):
+        self._writer, self._names, self._row, self._every = writer, names, row, every
+        self._pending: tuple[int, jax.Array] | None = None
+        self._batch = optim.batch
+        tty = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=optim.steps,
+            initial=start,
+            desc=row,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5 if tty else 20,
+            disable=jax.process_index() != 0,
+        )
+        self._clock = time.perf_counter()
+        self._clock_step = start
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if error[0] is None:
+            self.drain()
+        self._bar.close()
+
+    def push(self, step: int, metrics: jax.Array) -> None:
+        """Hands over a step's metrics, which may not be there yet; reads those of the step before."""
+        self.drain()
+        self._pending = (step, metrics)
+
+    def drain(self) -> None:
+        if self._pending is None:
+            return
+        (step, vector), self._pending = self._pending, None
+        values = dict(zip(self._names, np.asarray(vector).tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
+            self._writer.write(step, {"loss": None})
+            self._writer.flush()
+            raise Diverged(
+                f"{self._row}: the loss of step {step} is {values['loss']}. The last good checkpoint is kept; lower "
+                "config.optim.learning_rate or look for bad samples, then run again to go on from it."
+            )
+        self._bar.update()
+        if step % self._every == 0:
+            now = time.perf_counter()
+            speed = (step - self._clock_step) * self._batch / (now - self._clock)
+            self._clock, self._clock_step = now, step
+            self._bar.set_postfix_str(f"{speed:.0f} images/s, loss {values['loss']:.3g}")
+            self._writer.write(step, {**values, "images_per_s": round(speed, 1)})
+
+
+@contextmanager
+def _sigterm():
+    """Turns SIGTERM into an event while the loop runs; only the main thread may do that."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _agree(asked: threading.Event, step: int) -> bool:
+    """Whether to stop after this step; with several processes all must stop after the same one."""
+    if jax.process_count() == 1:
+        return asked.is_set()
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
