@@ -1,11 +1,10 @@
 """The typed configuration tree: every field with its unit and meaning, and what combinations are refused.
 
 A config file under `launch/` returns a `Config`; any field can be set on the command line
-(`--config.optim.learning_rate=2e-4`). Defaults are the paper's, read as BUILD.md's "How we read the paper" says.
+(`--config.optim.learning_rate=2e-4`). Defaults are the paper's, read as docs/paper.md says.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: the command line needs the fields' types, not their names.
 import dataclasses
 import hashlib
 import json

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of launch/, and overrides: --config.optim.steps=100.")
@@ -25,6 +25,8 @@ EXIT_PREEMPTED = 75  # saved and asked to stop: the same command goes on
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
+    if not flags.FLAGS["verbosity"].present:  # Orbax tells of every file it writes
+        logging.set_verbosity(logging.WARNING)
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "pmd_jax" / "xla"
@@ -57,5 +59,14 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, with a sentence in place of a traceback for a config that does not load."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        print(f"Error: {str(error).strip(chr(34))} (fields and their meaning: pmd_jax/config.py)", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

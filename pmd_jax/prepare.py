@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
@@ -13,12 +16,13 @@ DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 def register_datasets() -> None:
     """Makes `datasets/` importable as `pmd_datasets`.
 
-    A package called `datasets` would hide Hugging Face's, so the folder has no `__init__.py` and is mounted under a name
-    of our own. Worker processes call this first (`initializer=`), for they unpickle functions by module name.
+    A package called `datasets` would hide Hugging Face's, so the folder has no `__init__.py` and is mounted under a
+    name of our own. Worker processes call this first (`initializer=`), for they unpickle functions by module name.
     """
     if "pmd_datasets" not in sys.modules:
         package = types.ModuleType("pmd_datasets")
         package.__path__ = [str(DATASETS)]
+        package.__file__ = str(DATASETS / "__init__.py")  # TFDS looks for a builder's folder by it
         sys.modules["pmd_datasets"] = package
 
 
@@ -41,13 +45,78 @@ def prepare(
     data_dir: str | Path = "data/prepared",
     manual_dir: str | Path = "data/raw",
     dataset_config: str = "default",
+    allow_partial: bool = False,
+    allow_bad: int = 0,
+    download: bool = False,
 ) -> Path:
-    """Builds the data set unless it is there already; returns the folder TFDS keeps it in."""
+    """Builds the data set unless it is there already; returns the folder TFDS keeps it in.
+
+    Args:
+        data_dir: where prepared data sets live, in TFDS's layout.
+        manual_dir: the raw archive's folder, or one that has it as `<manual_dir>/<name>`.
+        allow_partial: accept an archive with fewer frames or sequences than the published one.
+        allow_bad: leave out up to this many frames that cannot be used.
+        download: fetch the archive first, where that is possible (RHD).
+
+    Raises:
+        ValueError: unknown data set or configuration, or an option that it does not have.
+        ArchiveError: the archive is missing, damaged, or not the published one.
+        SelfCheckError: what was read makes no sense.
+    """
     import tensorflow_datasets as tfds  # slow to import: only when something is prepared
 
-    builder = builder_class(name)(data_dir=str(data_dir), config=dataset_config, file_format="array_record")
+    from pmd_jax.data import raw_builder
+
+    builder_type = builder_class(name)
+    reads_archive = issubclass(builder_type, raw_builder.RawArchiveBuilder)
+    if not reads_archive and (allow_partial or allow_bad or download):
+        raise ValueError(f"{name} is drawn, not read from an archive: allow_partial, allow_bad, download mean nothing.")
+    options = {"allow_partial": allow_partial, "allow_bad": allow_bad} if reads_archive else {}
+    own_folder = Path(manual_dir) / name
+    raw = own_folder if own_folder.is_dir() or not Path(manual_dir).is_dir() else Path(manual_dir)
+
+    builder = builder_type(data_dir=str(data_dir), config=dataset_config, file_format="array_record", **options)
+    prepared = Path(builder.data_dir)
+    if reads_archive and prepared.is_dir():
+        raw_builder.check_reuse(prepared, allow_partial)
+        return prepared
+    if download:
+        builder.fetch(raw)
     builder.download_and_prepare(
-        file_format="array_record",
-        download_config=tfds.download.DownloadConfig(manual_dir=str(Path(manual_dir) / name)),
+        file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=str(raw))
     )
-    return Path(builder.data_dir)
+    return prepared
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pmd_jax.prepare", description="Raw archive → prepared split.")
+    parser.add_argument("name", help="rendered_hands, rhd or stb")
+    parser.add_argument("--data_dir", default="data/prepared", help="where prepared data sets live (%(default)s)")
+    parser.add_argument("--manual_dir", default="data/raw", help="folder of the raw archive (%(default)s)")
+    parser.add_argument("--dataset_config", default="default", help="the builder's configuration (%(default)s)")
+    parser.add_argument("--allow_partial", action="store_true", help="accept an archive that is not complete")
+    parser.add_argument("--allow_bad", type=int, default=0, metavar="N", help="leave out up to N unusable frames")
+    parser.add_argument("--download", action="store_true", help="fetch the archive first (RHD only)")
+    try:
+        folder = prepare(**vars(parser.parse_args(arguments)))
+    except (ValueError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    print(describe(folder))
+    return 0
+
+
+def describe(folder: Path) -> str:
+    """What lies in a prepared folder, for the terminal."""
+    from pmd_jax.data import raw_builder
+
+    summary = folder / raw_builder.SUMMARY_FILE
+    if not summary.is_file():
+        return f"Prepared in {folder}."
+    text = raw_builder.summary_text(json.loads(summary.read_text()))
+    return f"{text}\nPrepared in {folder}; see {raw_builder.SHEET_FILE} there. Delete the folder to prepare it anew."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

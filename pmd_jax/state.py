@@ -65,31 +65,22 @@ def compute_dtype(name: str) -> jnp.dtype:
 def build(config: Config, row: Row, seed: int) -> tuple[Network, Weights]:
     """A row's network and its initial weights, which depend on the seed and the architecture only."""
 
-    def create(rngs: nnx.Rngs) -> PMDNet:
-        return PMDNet(
-            1 if row.modality == "depth" else 3,
-            width=config.model.width,
-            blocks=tuple(config.model.blocks),
-            reading=config.model.reading,
-            heads=row.heads,
-            refine=row.refine,
-            hidden_before_relu=config.model.hidden_before_relu,
-            dtype=compute_dtype(config.compute_dtype),
-            rngs=rngs,
-        )
-
-    abstract = nnx.eval_shape(lambda: create(nnx.Rngs(0)))
-    graphs = []
-    for mode in ("train", "eval"):
-        getattr(abstract, mode)()
-        graphs.append(nnx.split(abstract, nnx.Param, nnx.BatchStat)[0])
-
-    @jax.jit
-    def initialise(key: jax.Array) -> Weights:
-        _, params, batch_stats = nnx.split(create(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
-        return Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
-
-    return Network(*graphs), initialise(jax.random.key(seed))
+    model = PMDNet(
+        1 if row.modality == "depth" else 3,
+        width=config.model.width,
+        blocks=tuple(config.model.blocks),
+        reading=config.model.reading,
+        heads=row.heads,
+        refine=row.refine,
+        hidden_before_relu=config.model.hidden_before_relu,
+        dtype=compute_dtype(config.compute_dtype),
+        rngs=nnx.Rngs(seed),
+    )
+    model.train()
+    training, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    model.eval()
+    evaluation = nnx.graphdef(model)
+    return Network(training, evaluation), Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
 
 
 def create_state(weights: Weights, optimizer: optax.GradientTransformation) -> TrainState:

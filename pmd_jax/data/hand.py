@@ -119,15 +119,18 @@ def flip_labels(
     """
     sign_u, sign_v = 1 - 2.0 * flip_u, 1 - 2.0 * flip_v
     offset_u, offset_v = flip_u * (size - 1.0), flip_v * (size - 1.0)
-    xyz = xyz_m * _stack(xyz_m, sign_u, sign_v, 1.0)
-    uv = uv_px * _stack(uv_px, sign_u, sign_v) + _stack(uv_px, offset_u, offset_v)
+    xyz = xyz_m * _vector(xyz_m, sign_u, sign_v, 1.0)
+    uv = uv_px * _vector(uv_px, sign_u, sign_v) + _vector(uv_px, offset_u, offset_v)
     # K' = M·K·D: M mirrors the pixels, D mirrors the camera frame. Written out, as a matrix product may run in bf16.
-    signs = _stack(K, sign_u, sign_v, 1.0)
-    K_flipped = (K * signs[:, None] + _stack(K, offset_u, offset_v, 0.0)[:, None] * K[2]) * signs
+    signs = _vector(K, sign_u, sign_v, 1.0)
+    K_flipped = (K * signs[:, None] + _vector(K, offset_u, offset_v, 0.0)[:, None] * K[2]) * signs
     return xyz, uv, K_flipped, is_left ^ (flip_u ^ flip_v)
 
 
-def _stack(like, *values):
-    """Scalars, some of which may be traced, as one vector of `like`'s dtype and library."""
-    namespace = like.__array_namespace__()
-    return namespace.stack([namespace.asarray(value, dtype=like.dtype) for value in values])
+def _vector(like, *values):
+    """Scalars, some of which may be traced, as one vector of `like`'s dtype.
+
+    A sum, not a stack: under explicit sharding a stack wants all its parts spread alike, and a constant is not.
+    """
+    units = np.eye(len(values), dtype=like.dtype)
+    return sum(value * unit for value, unit in zip(values, units, strict=True)).astype(like.dtype)

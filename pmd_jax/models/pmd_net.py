@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pmd_jax.data.hand import NUM_JOINTS
-from pmd_jax.models.resnet import ResNet
+from pmd_jax.models.resnet import ResNet, host_generator
 
 
 class Prediction(NamedTuple):
@@ -27,16 +27,15 @@ def linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
     """A dense layer initialised as PyTorch does: kernel and bias uniform within ±1/√fan_in (reading.md)."""
     bound = 1 / math.sqrt(features_in)
 
-    def bias_init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def uniform(key, shape, dtype=jnp.float32):
+        return jnp.asarray(host_generator(key).uniform(-bound, bound, shape), dtype)
 
-    kernel_init = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
     # Float32 on every device: together the heads are a hundredth of the work, and hand scales need the digits.
     return nnx.Linear(
         features_in,
         features_out,
-        kernel_init=kernel_init,
-        bias_init=bias_init,
+        kernel_init=uniform,
+        bias_init=uniform,
         precision=jax.lax.Precision.HIGHEST,
         rngs=rngs,
     )

@@ -1,0 +1,74 @@
+"""TFDS builder of the rendered hands: nothing to download, the same samples for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import tensorflow_datasets as tfds
+
+from pmd_jax.data.prepared import prepared_features, split_batch
+from pmd_jax.data.workers import parallel_map
+
+from . import generate
+from .view import CropFrame
+
+BATCH = 32  # images a task: enough to fill the renderer's arrays, few enough for a smooth progress bar
+_SPLITS = ("train", "test")
+
+
+@dataclass
+class RenderedHandsConfig(tfds.core.BuilderConfig):
+    """How many hands, and how they are drawn."""
+
+    train: int = 16_000
+    test: int = 2_000
+    seed: int = 0
+    size: int = 64  # pixels a side of the crop
+    draw_size: int = 128  # pixels a side before the reduction; a multiple of `size`
+    views: str = "rhd_like"  # or "uniform": all rotations alike
+
+    @property
+    def settings(self) -> generate.Settings:
+        """Checked settings of the renderer."""
+        return generate.Settings(CropFrame(self.size, self.draw_size), self.views)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Rendered hands as prepared examples (`pmd_jax.data.prepared`)."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS's own class attribute)
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        RenderedHandsConfig(name="default", description="RHD-like views."),
+        RenderedHandsConfig(name="hard", description="Views uniform on all rotations.", views="uniform"),
+        RenderedHandsConfig(name="large", description="As default, with more training samples.", train=40_000),
+        RenderedHandsConfig(name="smoke", description="As default, with few samples.", train=512, test=128),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            description="RGB, depth and 21 joints of CC0 hands, drawn on the CPU from a seed.",
+            features=prepared_features(self.builder_config.size),
+            license="CC0 1.0 (hand mesh: MakeHuman; see LICENSE-CC0.md and NOTICE.txt)",
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        del dl_manager  # nothing is fetched
+        return {split: self._generate_examples(split) for split in _SPLITS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, object]]]:
+        config = self.builder_config
+        count = getattr(config, split)
+        tasks = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+        # Workers import the renderer by name, without TFDS: they start in half the time.
+        draw = partial(generate.render, split_seed(config.seed, split), settings=config.settings)
+        batches = parallel_map(draw, tasks, total=len(tasks), description=f"Drawing {config.name}/{split}")
+        for indices, batch in zip(tasks, batches, strict=True):
+            yield from split_batch(batch, [f"rendered_hands/{split}/{index:06d}" for index in indices])
+
+
+def split_seed(seed: int, split: str) -> int:
+    """A seed of its own for each (seed, split): no test sample is a training sample of any seed."""
+    return len(_SPLITS) * seed + _SPLITS.index(split)

@@ -1,0 +1,91 @@
+"""From one original frame to prepared examples: the part that the readers of all raw archives share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+
+from pmd_jax.data import hand
+from pmd_jax.data.archive import ArchiveError
+from pmd_jax.data.selfcheck import Observation
+
+MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
+DEPTH_LIMIT_M = 65_535 * hand.DEPTH_UNIT_M
+
+Item = TypeVar("Item")
+
+
+class Outcome(NamedTuple):
+    """What a worker hands back for a run of frames."""
+
+    group: str  # the split, or the sequence: what the self-check judges as one
+    frames: int
+    examples: list[dict[str, object]]
+    observations: list[Observation]
+    problems: list[str]
+
+
+def collect(
+    group: str, items: Iterable[Item], read: Callable[[Item], Iterable[tuple[dict, Observation | None]]]
+) -> Outcome:
+    """Reads every item; a frame that cannot be used becomes a sentence, and the rest goes on.
+
+    Args:
+        read: gives a frame's examples, each with its observation; raises ArchiveError for a frame that is no use.
+    """
+    outcome, count = Outcome(group, 0, [], [], []), 0
+    for item in items:
+        count += 1
+        try:
+            for example, observation in read(item):
+                outcome.examples.append(example)
+                if observation is not None:
+                    outcome.observations.append(observation)
+        except ArchiveError as error:
+            outcome.problems.append(str(error))
+    return outcome._replace(frames=count)
+
+
+def depth_units(depth_m: Float[np.ndarray, "h w"]) -> UInt16[np.ndarray, "h w"]:
+    """Metres to the prepared unit of 0.1 mm; what is too far for 16 bits (6.55 m) counts as not measured."""
+    return np.rint(np.where(depth_m <= DEPTH_LIMIT_M, depth_m, 0) / hand.DEPTH_UNIT_M).astype(np.uint16)
+
+
+def prepared_example(
+    *,
+    key: str,
+    rgb: UInt8[np.ndarray, "h w 3"],
+    depth: UInt16[np.ndarray, "h w"],
+    xyz_m: Float[np.ndarray, "21 3"],
+    visible: Bool[np.ndarray, "21"],
+    K: Float[np.ndarray, "3 3"],
+    is_left: bool,
+    size: int,
+    margin: float,
+) -> dict[str, object]:
+    """The crop around one hand, in the form that all builders share (`prepared.prepared_features`).
+
+    Args:
+        depth: 0.1 mm, registered to `rgb`, 0 = not measured.
+        xyz_m: our joint order, in the camera of `K`.
+
+    Raises:
+        ValueError: the crop would be empty or absurdly large.
+    """
+    uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
+    box = hand.crop_box(uv_px, margin)
+    if box.side > MAX_CROP_SIDE_PX:
+        raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
+    return {
+        "rgb": hand.crop_rgb(rgb, box, size),
+        "depth": hand.crop_depth(depth, box, size),
+        "xyz": xyz_m.astype(np.float32),
+        "uv": hand.crop_points(uv_px, box, size).astype(np.float32),
+        "visible": visible,
+        "K": hand.crop_intrinsics(K, box, size).astype(np.float32),
+        "is_left": is_left,
+        "key": key,
+    }

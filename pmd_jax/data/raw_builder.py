@@ -1,0 +1,203 @@
+"""What the builders of raw archives (RHD, STB) share: workers, strictness, self-check, summary.
+
+TFDS's shard-by-shard builder, since the usual one gathers a whole split for shuffling, in memory up to 1 GB and with
+TensorFlow beyond. Samples stay in the archive's order; the training pipeline draws its own.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pmd_jax.data import selfcheck
+from pmd_jax.data.archive import ArchiveError
+from pmd_jax.data.frames import Outcome
+from pmd_jax.data.workers import parallel_map
+
+FRAMES_PER_TASK = 32
+TASKS_PER_SHARD = 32  # about a thousand samples; TFDS holds one shard in memory
+SHEET_CROPS = 32
+SHOWN_PROBLEMS = 100  # named in an error; the others are counted
+SUMMARY_FILE, SHEET_FILE = "summary.json", "contact_sheet.png"
+
+
+class SizedTask(Protocol):
+    """A run of frames for one worker."""
+
+    def __len__(self) -> int: ...
+
+
+Task = TypeVar("Task", bound=SizedTask)
+
+
+class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registration=True):
+    """A builder that reads someone's archive and trusts nothing in it.
+
+    A subclass says which frames there are (`find_tasks`) and how a worker reads a run of them (`read_task`).
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    read_task: Callable[[Any], Outcome]  # a static, module-level function: workers find it by name
+
+    def __init__(self, *, allow_partial: bool = False, allow_bad: int = 0, **kwargs):
+        """
+        Args:
+            allow_partial: accept an archive with fewer frames or sequences than the published one.
+            allow_bad: leave out up to this many frames that cannot be used; the summary names them.
+        """
+        super().__init__(**kwargs)
+        self.allow_partial = allow_partial
+        self.allow_bad = allow_bad
+        self._outcomes: dict[str, list[Any]] = {}  # with the number of examples in place of the examples
+        self._sheet: list[dict[str, Any]] = []
+
+    @abc.abstractmethod
+    def find_tasks(self, folder: Path) -> Mapping[str, Sequence[Task]]:
+        """The work of each split, in the order of the frames.
+
+        Raises:
+            ArchiveError: the archive, or an annotation of it, is missing, damaged or of the wrong size.
+        """
+
+    def fetch(self, folder: Path) -> None:
+        """Downloads the archive into `folder`.
+
+        Raises:
+            ValueError: this data set has to be fetched by hand.
+        """
+        raise ValueError(f"{self.name} cannot be downloaded by us.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+
+    def _shard_iterators_per_split(self, dl_manager):
+        try:
+            folder = Path(dl_manager.manual_dir)
+        except AssertionError as error:  # no such folder, or an empty one: TFDS quotes MANUAL_DOWNLOAD_INSTRUCTIONS
+            raise ArchiveError(str(error)) from None
+        self._outcomes, self._sheet = {}, []
+        return {split: self._shards(split, tasks) for split, tasks in self.find_tasks(folder).items()}
+
+    def _shards(self, split: str, tasks: Sequence[Task]) -> list[Callable[[], Iterator]]:
+        """One generator a shard. TFDS runs them in order, so all draw from one stream of results."""
+        unit = f"x{FRAMES_PER_TASK} frames"
+        results = parallel_map(
+            type(self).read_task, tasks, total=len(tasks), description=f"{self.name} {split}", unit=unit
+        )
+        numbers, every = itertools.count(), max(1, sum(map(len, tasks)) // SHEET_CROPS)
+        outcomes = self._outcomes[split] = []
+
+        def shard(size: int | None) -> Iterator[tuple[str, dict]]:
+            for outcome in itertools.islice(results, size):
+                outcomes.append(outcome._replace(examples=len(outcome.examples)))
+                for example in outcome.examples:
+                    if next(numbers) % every == 0 and isinstance(example["rgb"], np.ndarray):
+                        self._sheet.append(example)
+                    yield example["key"], example
+
+        # The last shard takes the stream to its end, where the workers are let go.
+        sizes = [TASKS_PER_SHARD] * ((len(tasks) - 1) // TASKS_PER_SHARD) + [None]
+        return [functools.partial(shard, size) for size in sizes]
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        start = time.monotonic()
+        super()._download_and_prepare(dl_manager, download_config)
+        # TFDS's folder has its temporary name until we return: an error leaves nothing behind.
+        summary = self._summary(time.monotonic() - start)
+        refuse(summary, self.allow_bad)
+        folder = Path(self.data_path)
+        (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=1))
+        if self._sheet:
+            from pmd_jax import figures  # loads Matplotlib: only when something is drawn
+
+            sheet = self._sheet[:SHEET_CROPS]
+            columns = {name: np.stack([example[name] for example in sheet]) for name in ("rgb", "depth", "uv")}
+            figures.contact_sheet(**columns).save(folder / SHEET_FILE)
+
+    def _summary(self, seconds: float) -> dict[str, Any]:
+        """What was prepared, in a form for JSON."""
+        splits = {}
+        for split, outcomes in self._outcomes.items():
+            groups = {}
+            for outcome in outcomes:
+                groups.setdefault(outcome.group, []).extend(outcome.observations)
+            everything = [observation for group in groups.values() for observation in group]
+            splits[split] = {
+                "frames": sum(outcome.frames for outcome in outcomes),
+                "samples": sum(outcome.examples for outcome in outcomes),
+                "left_out": [problem for outcome in outcomes for problem in outcome.problems],
+                "figures": selfcheck.statistics(everything) if everything else None,
+                "groups": {name: selfcheck.statistics(group) for name, group in groups.items() if group},
+            }
+        return {
+            "dataset": self.info.full_name,
+            "allow_partial": self.allow_partial,
+            "allow_bad": self.allow_bad,
+            "frames_per_s": round(sum(split["frames"] for split in splits.values()) / seconds, 1),
+            "splits": splits,
+        }
+
+
+def check_reuse(prepared: Path, allow_partial: bool) -> None:
+    """Refuses to pass off a part as the whole.
+
+    Raises:
+        ArchiveError: the data were prepared from a partial archive, and `allow_partial` is not set now.
+    """
+    path = prepared / SUMMARY_FILE
+    if not allow_partial and path.is_file() and json.loads(path.read_text())["allow_partial"]:
+        raise ArchiveError(
+            f"{prepared} was prepared with --allow_partial. Delete it to prepare the whole archive, or allow partial "
+            "data here too."
+        )
+
+
+def refuse(summary: Mapping[str, Any], allow_bad: int) -> None:
+    """Stops a preparation that left out too much or read nonsense.
+
+    Raises:
+        ArchiveError: more than `allow_bad` frames cannot be used, or a split has none.
+        SelfCheckError: a hand's geometry rules out what was read.
+    """
+    problems = [problem for split in summary["splits"].values() for problem in split["left_out"]]
+    if len(problems) > allow_bad:
+        shown = "\n".join(f"  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+        more = len(problems) - SHOWN_PROBLEMS
+        raise ArchiveError(
+            f"{len(problems)} frame(s) of {summary['dataset']} cannot be used (allowed: {allow_bad}):\n{shown}\n"
+            + (f"  … and {more} more.\n" if more > 0 else "")
+            + f"Fetch the archive again, or leave these frames out with --allow_bad={len(problems)}."
+        )
+    for name, split in summary["splits"].items():
+        if not split["samples"]:
+            raise ArchiveError(f"{summary['dataset']}: no usable frame in the {name} split.")
+    found = [
+        f"  {group}: {complaint}"
+        for split in summary["splits"].values()
+        for group, figures in split["groups"].items()
+        for complaint in selfcheck.complaints(figures)
+    ]
+    if found:
+        raise selfcheck.SelfCheckError(
+            f"{summary['dataset']} does not make sense as read, so nothing was written:\n" + "\n".join(found)
+        )
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """The summary for the terminal."""
+    partial = ", of a partial archive" if summary["allow_partial"] else ""
+    lines = [f"{summary['dataset']}{partial}: {summary['frames_per_s']} frames/s"]
+    for name, split in summary["splits"].items():
+        lines.append(
+            f"  {name}: {split['samples']:,} samples of {split['frames']:,} frames, {len(split['left_out'])} left out"
+        )
+        if split["figures"]:
+            lines += [f"    {line}" for line in selfcheck.summary_lines(split["figures"])]
+        lines += [f"    left out: {problem}" for problem in split["left_out"]]
+    return "\n".join(lines)

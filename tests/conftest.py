@@ -1,0 +1,58 @@
+"""Shared by all tests: eight fake CPU devices, a compile cache, and small made-up data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before JAX starts. A cache in the checkout makes the second run of the tests several times faster than the first.
+CACHE = Path(__file__).resolve().parent.parent / ".jax_cache"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import numpy as np
+import pytest
+
+from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
+from pmd_jax.data import hand
+from pmd_jax.data.pipeline import Columns
+
+
+def make_columns(count: int, seed: int = 0) -> Columns:
+    """Made-up prepared samples: noise for pictures, random joints that project where `uv` says."""
+    generator = np.random.default_rng(seed)
+    xyz = generator.normal(0, 0.04, (count, 21, 3)) + [0.02, -0.03, 0.5]
+    K = np.tile(np.array([[150.0, 0, 28.0], [0, 155.0, 36.0], [0, 0, 1]]), (count, 1, 1))
+    return Columns(
+        rgb=generator.integers(0, 256, (count, 64, 64, 3), np.uint8),
+        depth=generator.integers(0, 9000, (count, 64, 64)).astype(np.uint16),
+        xyz=xyz.astype(np.float32),
+        uv=hand.project(xyz, K).astype(np.float32),
+        visible=generator.random((count, 21)) < 0.8,
+        K=K.astype(np.float32),
+        is_left=generator.random(count) < 0.5,
+        key=np.array([f"made_up/train/{i:06d}" for i in range(count)], object),
+    )
+
+
+def small_config(**changes) -> Config:
+    """The smallest network and a few steps."""
+    optim = OptimConfig(steps=6, batch=16, learning_rate=1e-3, decay_steps=(4,))
+    values = {
+        "augment": AugmentConfig(flip_horizontal=True, flip_vertical=True),
+        "model": ModelConfig(width=4, blocks=(1, 1, 1, 1), reading="32/16/8/8"),
+        "optim": optim,
+        "teacher": TeacherConfig(optim=optim),
+        "eval_batch": 16,
+        "checkpoint_every": 2,
+        "log_every": 1,
+        "tensorboard": False,
+    }
+    return Config(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def columns() -> Columns:
+    return make_columns(48)
