@@ -65,14 +65,14 @@ def draw_skeleton(
     visible = np.ones(NUM_JOINTS, bool) if visible is None else visible
     draw, unit = ImageDraw.Draw(image), size * scale / 64
     xy = (np.clip(uv_px, -4 * size, 5 * size) + 0.5) * scale  # Pillow does not bear coordinates near infinity
-    drawn = np.isfinite(xy).all(-1)
+    drawn = set(np.flatnonzero(np.isfinite(xy).all(axis=-1)).tolist())
 
-    bones = [(parent, joint) for parent, joint in BONES if drawn[parent] and drawn[joint]]
+    bones = [(parent, joint) for parent, joint in BONES if {parent, joint} <= drawn]
     for parent, joint in bones:
         width = unit if visible[parent] and visible[joint] else unit / 2
         draw.line((*xy[parent], *xy[joint]), fill=_OUTLINE, width=round(width * 1.4))
         draw.line((*xy[parent], *xy[joint]), fill=JOINT_COLOURS[joint], width=round(width * 0.9))
-    for joint in np.flatnonzero(drawn):
+    for joint in drawn:
         colour = JOINT_COLOURS[joint]
         fill, edge = (colour, _OUTLINE) if visible[joint] else (_OUTLINE, colour)
         draw.circle(tuple(xy[joint]), unit * 1.2, fill=fill, outline=edge, width=max(1, round(unit * 0.3)))
@@ -125,7 +125,7 @@ def pck_curves(curves: Curves, auc: Mapping[str, float]) -> Figure:
     """
     figure, axes = _chart("Error threshold (mm)", "PCK: share of joints within it")
     labels = {name: f"{name} (AUC {auc[name]:.3f})" if name in auc else name for name in curves}
-    _lines(axes, curves, labels)
+    _lines(figure, curves, labels)
     axes.set_xlim(20, 50)
     lowest = min((y[(x >= 20) & (x <= 50)].min(initial=0.9) for x, y in curves.values()), default=0.9)
     axes.set_ylim(np.floor(lowest * 10) / 10, 1)
@@ -138,7 +138,7 @@ def loss_curves(curves: Curves, window: int = 25) -> Figure:
     A method without points keeps its place in the order of colours, so that colours agree between figures.
     """
     figure, axes = _chart("Step", f"Training loss (mean of {window} logged steps)")
-    _lines(axes, {name: (x, running_mean(y, window)) for name, (x, y) in curves.items()})
+    _lines(figure, {name: (x, running_mean(y, window)) for name, (x, y) in curves.items()})
     for i, (x, y) in enumerate(curves.values()):
         axes.plot(x, y, color=METHOD_COLOURS[i % len(METHOD_COLOURS)], alpha=0.3, linewidth=0.6, zorder=1)
     axes.set_yscale("log", nonpositive="mask")
@@ -148,8 +148,8 @@ def loss_curves(curves: Curves, window: int = 25) -> Figure:
 
 def epe_curves(curves: Curves) -> Figure:
     """Mean end point error (mm) at each evaluation during training, against the step."""
-    figure, axes = _chart("Step", "Evaluation EPE (mm)")
-    _lines(axes, curves, marker="o")
+    figure, _ = _chart("Step", "Evaluation EPE (mm)")
+    _lines(figure, curves, marker="o")
     return figure
 
 
@@ -181,14 +181,15 @@ def _chart(x_label: str, y_label: str, height: float = 3.2) -> tuple[Figure, Axe
     return figure, axes
 
 
-def _lines(axes: Axes, curves: Curves, labels: Mapping[str, str] | None = None, marker: str = "") -> None:
+def _lines(figure: Figure, curves: Curves, labels: Mapping[str, str] | None = None, marker: str = "") -> None:
     handles, names = [], []
     for i, (name, (x, y)) in enumerate(curves.items()):
         if len(x):
             colour, line = METHOD_COLOURS[i % len(METHOD_COLOURS)], METHOD_LINES[i % len(METHOD_LINES)]
-            handles += axes.plot(x, y, color=colour, linestyle=line, linewidth=1.8, marker=marker, markersize=4)
+            style = {"color": colour, "linestyle": line, "linewidth": 1.8, "marker": marker, "markersize": 4}
+            handles += figure.axes[0].plot(x, y, **style)
             names.append(labels[name] if labels else name)
-    _legend(axes.get_figure(), handles, names)
+    _legend(figure, handles, names)
 
 
 def _bars(values: Mapping[str, Num[np.ndarray, " n"]], labels: tuple[str, ...], x_label: str, height: float) -> Figure:
@@ -271,9 +272,9 @@ def _draw_view(axes: Axes, pose_m: Float[np.ndarray, "21 3"], true_m: Float[np.n
     true_xy, (*pose_xy, distance) = (true_m - middle) @ rotation.T, ((pose_m - middle) @ rotation.T).T
     pose_xy = np.stack(pose_xy, -1)
     bones = sorted(BONES, key=lambda bone: -distance[list(bone)].mean())  # far bones first
-    axes.add_collection(LineCollection(true_xy[np.array(BONES), :2], colors="#c8c8c8", linewidths=2.4))
+    axes.add_collection(LineCollection(list(true_xy[np.array(BONES), :2]), colors="#c8c8c8", linewidths=2.4))
     colours = [JOINT_COLOURS[joint] for _, joint in bones]
-    axes.add_collection(LineCollection(pose_xy[np.array(bones)], colors=colours, linewidths=1.6))
+    axes.add_collection(LineCollection(list(pose_xy[np.array(bones)]), colors=colours, linewidths=1.6))
     axes.scatter(*pose_xy.T, s=5, c=JOINT_COLOURS, zorder=3)
     axes.plot([-reach, 0.05 - reach], [reach * 0.97] * 2, color="#555555", linewidth=1)
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")

@@ -21,7 +21,7 @@ class MetricWriter:
             return
         path = workdir / "metrics.jsonl"
         _drop_lines(path, row, start)
-        self._file = path.open("a")
+        self._file = path.open("a", buffering=1)  # a line is there as soon as it is written
         if tensorboard:
             from tensorboardX import SummaryWriter
 

@@ -61,6 +61,7 @@ def prepare(
     Raises:
         ValueError: unknown data set or configuration, or an option that it does not have.
         ArchiveError: the archive is missing, damaged, or not the published one.
+        OSError: the disk is full.
         SelfCheckError: what was read makes no sense.
     """
     import tensorflow_datasets as tfds  # slow to import: only when something is prepared
@@ -82,9 +83,14 @@ def prepare(
         return prepared
     if download:
         builder.fetch(raw)
-    builder.download_and_prepare(
-        file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=str(raw))
-    )
+    try:
+        builder.download_and_prepare(
+            file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=str(raw))
+        )
+    except RuntimeError as error:  # what ArrayRecord raises for everything
+        if "No space left" not in str(error):
+            raise
+        raise OSError(f"The disk of {data_dir} is full. Nothing of {name} was kept; make room and try again.") from None
     return prepared
 
 
@@ -115,7 +121,9 @@ def describe(folder: Path) -> str:
     if not summary.is_file():
         return f"Prepared in {folder}."
     text = raw_builder.summary_text(json.loads(summary.read_text()))
-    return f"{text}\nPrepared in {folder}; see {raw_builder.SHEET_FILE} there. Delete the folder to prepare it anew."
+    sheet = folder / raw_builder.SHEET_FILE
+    look = f" Look at {sheet}." if sheet.is_file() else ""
+    return f"{text}\nPrepared in {folder}; delete it to prepare it anew.{look}"
 
 
 if __name__ == "__main__":

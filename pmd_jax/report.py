@@ -226,11 +226,11 @@ def _example_figures(path: Path, titles: Mapping[str, str]) -> dict[str, Any]:
             hands = slice(start, start + GRID_EXAMPLES)
             shown = {name: pose[hands] for name, pose in predicted.items()}
             grid = figures.pose_grid(rgb[hands], depth[hands], K[hands], true_m[hands], shown)
-            found["pose_grids"].append(_png(grid, dpi=130))
+            found["pose_grids"].append(_png(grid))
         found["turnable"] = _turnable(rgb, true_m, predicted, arrays["key"].tolist())
     if _complete(arrays, _OCCLUSION_ARRAYS):
         blocks = [arrays[name][:OCCLUSION_EXAMPLES] for name in _OCCLUSION_ARRAYS]
-        found["occlusion"] = _png(figures.occlusion_examples(*blocks), dpi=130)
+        found["occlusion"] = _png(figures.occlusion_examples(*blocks))
     return missing | found
 
 
@@ -260,5 +260,5 @@ def _svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(figures.svg_bytes(figure)).decode()
 
 
-def _png(picture: Figure | Image.Image, dpi: int = 130) -> str:
-    return "data:image/png;base64," + base64.b64encode(figures.png_bytes(picture, dpi)).decode()
+def _png(picture: Figure | Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(figures.png_bytes(picture, dpi=110)).decode()

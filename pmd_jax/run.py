@@ -8,8 +8,9 @@ import json
 import os
 import platform
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +25,7 @@ from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Weights, build, create_state
 from pmd_jax.steps import Recipe
-from pmd_jax.train import predict, train_row
+from pmd_jax.train import predict, stop_on_sigterm, train_row
 
 # Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
 FREE_FIELDS = (("data", "data_dir"), ("data", "manual_dir"), ("tensorboard",), ("log_every",), ("checkpoint_every",))
@@ -51,9 +52,10 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
     test = validation if config.data.eval_split == "validation" else read_columns(folder, "test")
     assert test is not None  # validate() made sure of it
     started = _now()
-    for name in rows_to_train(config):
-        if not (workdir / name / "result.json").exists():
-            finish_row(name, config, mesh, train, validation, test, workdir)
+    with stop_on_sigterm() as stop:
+        for name in rows_to_train(config):
+            if not (workdir / name / "result.json").exists():
+                finish_row(name, config, mesh, Splits(train, validation, test), workdir, stop)
     results = collect_results(config, workdir, started)
     if jax.process_index() == 0:
         write_examples(config, workdir, test)
@@ -123,8 +125,16 @@ def prepare_once(config: Config) -> Path:
     return prepare.prepare(data.dataset, **arguments)
 
 
+class Splits(NamedTuple):
+    """The samples to train on, to watch (if any), and to evaluate on at the end."""
+
+    train: Columns
+    validation: Columns | None
+    test: Columns
+
+
 def finish_row(
-    name: str, config: Config, mesh: Mesh, train: Columns, validation: Columns | None, test: Columns, workdir: Path
+    name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event
 ) -> None:
     """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
     row = ROWS[name]
@@ -138,30 +148,33 @@ def finish_row(
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
     state = jax.device_put(create_state(weights, recipe.optimizer), sharding.replicated(mesh))
 
+    held_out = splits.validation
+
     def curve(weights: Weights) -> dict[str, float]:
-        figures = metrics.evaluate(predict(recipe, weights, validation, config.eval_batch, mesh), validation.xyz)
+        figures = metrics.evaluate(predict(recipe, weights, held_out, config.eval_batch, mesh), held_out.xyz)
         return {"eval/epe_mm": figures["epe_mm"], "eval/auc_20_50": figures["auc_20_50"]}
 
-    watches = validation is not None and config.eval_every > 0
+    watches = held_out is not None and config.eval_every > 0
     state, seconds = train_row(
         recipe,
         state,
         teacher,
-        train,
+        splits.train,
         curve if watches else None,
         name=name,
         config=config,
         optim=optim,
         mesh=mesh,
         workdir=workdir,
+        stop=stop,
     )
     export.save(workdir / name / "export", name, config, state.weights)
-    predicted = predict(recipe, state.weights, test, config.eval_batch, mesh)
+    predicted = predict(recipe, state.weights, splits.test, config.eval_batch, mesh)
     if jax.process_index() == 0:
-        np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=test.key.astype(str))
+        np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))
         result = {
             "title": row.title,
-            **metrics.evaluate(predicted, test.xyz),
+            **metrics.evaluate(predicted, splits.test.xyz),
             "parameters": parameter_count(state.params),
             "steps": optim.steps,
             "train_seconds": round(seconds, 1),

@@ -48,6 +48,7 @@ def train_row(
     optim: OptimConfig,
     mesh: Mesh,
     workdir: Path,
+    stop: threading.Event,
 ) -> tuple[TrainState, float]:
     """Trains a row to its last step, going on from its latest checkpoint where there is one.
 
@@ -57,6 +58,7 @@ def train_row(
         validation: the curve's metrics of some weights, every `config.eval_every` steps.
         name: of the row; names its folder and its lines of metrics.
         optim: the schedule of this stage.
+        stop: set when the run is asked to stop.
 
     Returns:
         The final state, and the seconds this call spent in training steps.
@@ -86,13 +88,13 @@ def train_row(
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
     began = time.perf_counter()
     try:
-        with _sigterm() as stop_asked, log:
+        with log:
             for step in range(start, optim.steps):
                 batch = sharding.global_array(mesh, next(data))
                 state, metrics = step_function(state, teacher, batch, seed)
                 log.push(step + 1, metrics)
                 done = step + 1
-                stopping = _agree(stop_asked, done)
+                stopping = agree(stop, done)
                 if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
                     log.drain()  # a state whose loss was not finite is never saved
                     # Saved before the iterator moves, so that state and data agree.
@@ -197,8 +199,8 @@ class _Log:
 
 
 @contextmanager
-def _sigterm():
-    """Turns SIGTERM into an event while the loop runs; only the main thread may do that."""
+def stop_on_sigterm():
+    """Turns SIGTERM into an event that the loop looks at; only the main thread may do that."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -210,7 +212,7 @@ def _sigterm():
         signal.signal(signal.SIGTERM, before)
 
 
-def _agree(asked: threading.Event, step: int) -> bool:
+def agree(asked: threading.Event, step: int) -> bool:
     """Whether to stop after this step; with several processes all must stop after the same one."""
     if jax.process_count() == 1:
         return asked.is_set()

@@ -27,10 +27,10 @@ _PALETTE = np.array(
 class Backdrop(NamedTuple):
     """A piece of the bank for each picture."""
 
-    which: Int[np.ndarray, "b"]
-    step: Int[np.ndarray, "b"]  # every step-th pixel: near and far
+    which: Int[np.ndarray, " b"]
+    step: Int[np.ndarray, " b"]  # every step-th pixel, as far as the bank is large enough: near and far
     origin: Float[np.ndarray, "b 2"]  # share of the room there is to move, rows and columns
-    mirrored: Bool[np.ndarray, "b"]
+    mirrored: Bool[np.ndarray, " b"]
     curve: UInt8[np.ndarray, "b 3 256"]  # tone curve of each channel
 
 
@@ -39,17 +39,17 @@ def sample_backdrop(draws: Draws) -> Backdrop:
     gain = draws.uniform(1, low=0.55, high=1.2) * draws.uniform(3, low=0.88, high=1.12)
     gamma = draws.uniform(1, 1, low=0.7, high=1.4)
     curve = np.clip(255 * gain[:, :, None] * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
-    return Backdrop(
-        draws.integer(0, BANK_SIZE), draws.integer(1, 4), draws.uniform(2), draws.chance(0.5), curve
-    )
+    return Backdrop(draws.integer(0, BANK_SIZE), draws.integer(1, 4), draws.uniform(2), draws.chance(0.5), curve)
 
 
 def paint(backdrop: Backdrop, shape: tuple[int, int]) -> UInt8[np.ndarray, "b h w 3"]:
     """The backgrounds of a batch, height and width as in `shape`."""
     out = np.empty((len(backdrop.which), *shape, 3), np.uint8)
+    largest = max(1, BANK_SIDE // max(shape))
     for sample, picture in enumerate(bank()[which] for which in backdrop.which):
         rows, columns = (
-            _positions(backdrop.origin[sample, axis], backdrop.step[sample], shape[axis]) for axis in (0, 1)
+            _positions(backdrop.origin[sample, axis], min(backdrop.step[sample], largest), shape[axis])
+            for axis in (0, 1)
         )
         piece = picture[rows].take(columns[::-1] if backdrop.mirrored[sample] else columns, axis=1)
         for channel in range(3):
@@ -57,7 +57,7 @@ def paint(backdrop: Backdrop, shape: tuple[int, int]) -> UInt8[np.ndarray, "b h 
     return out
 
 
-def _positions(share: float, step: int, count: int) -> Int[np.ndarray, "{count}"]:
+def _positions(share: float, step: int, count: int) -> Int[np.ndarray, " {count}"]:
     """Every `step`-th row or column; where the bank is too small it goes on as in a mirror, so that no seam shows."""
     room = BANK_SIDE - step * count
     start = int(share * (room if room > 0 else 2 * BANK_SIDE))

@@ -9,22 +9,23 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 
 from .draws import Draws
+from .view import MAX_PIXELS
 
-_NOISE_SIZE = (1 << 20) + 640 * 480 * 3
+_NOISE_SIZE = (1 << 20) + 3 * MAX_PIXELS
 _FILM_STEPS, _FILM_END = 4096, 4.0
 
 
 class Sensor(NamedTuple):
     """Optics and noise of a batch of pictures."""
 
-    blurred: Bool[np.ndarray, "b"]
-    sigma: Float[np.ndarray, "b"]  # noise, 8-bit steps
-    start: Int[np.ndarray, "b"]  # where the noise bank is read
+    blurred: Bool[np.ndarray, " b"]
+    sigma: Float[np.ndarray, " b"]  # noise, 8-bit steps
+    start: Int[np.ndarray, " b"]  # where the noise bank is read
 
 
 def sample_sensor(draws: Draws) -> Sensor:
     """Most pictures get a tent blur (it also hides hard edges), all of them noise."""
-    return Sensor(draws.chance(0.6), draws.uniform(low=0.5, high=6), draws.integer(0, 1 << 20))
+    return Sensor(draws.chance(0.6), draws.uniform(low=0.5, high=6), draws.integer(0, _NOISE_SIZE - 3 * MAX_PIXELS))
 
 
 def expose(radiance: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
@@ -34,7 +35,7 @@ def expose(radiance: Float[np.ndarray, "n 3"]) -> UInt8[np.ndarray, "n 3"]:
 
 
 @cache
-def _film() -> UInt8[np.ndarray, "4096"]:
+def _film() -> UInt8[np.ndarray, " 4096"]:
     radiance = np.arange(_FILM_STEPS) * (_FILM_END / _FILM_STEPS)
     shown = np.clip(1.35 * radiance / (1 + 0.55 * radiance), 0, 1)
     return (255 * np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)).astype(np.uint8)
@@ -45,7 +46,7 @@ def capture(sensor: Sensor, rgb: UInt8[np.ndarray, "b h w 3"]) -> UInt8[np.ndarr
     out = np.empty_like(rgb)
     for sample, picture in enumerate(rgb):
         sharp = _tent(picture) if sensor.blurred[sample] else picture
-        start = sensor.start[sample] % (_NOISE_SIZE - picture.size)
+        start = sensor.start[sample]
         grain = _noise()[start : start + picture.size] * np.int16(16 * sensor.sigma[sample])
         grain >>= 8
         grain = grain.reshape(picture.shape)
@@ -56,7 +57,7 @@ def capture(sensor: Sensor, rgb: UInt8[np.ndarray, "b h w 3"]) -> UInt8[np.ndarr
 
 
 @cache
-def _noise() -> Int16[np.ndarray, "n"]:
+def _noise() -> Int16[np.ndarray, " n"]:
     """Normal numbers with deviation 16."""
     return np.rint(16 * np.random.RandomState(11).standard_normal(_NOISE_SIZE)).astype(np.int16)
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt64
+from jaxtyping import UInt64
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -34,29 +34,29 @@ class Draws:
         self._keys = _mix(key + np.asarray(indices, np.uint64) * _GOLDEN)
         self._count = 0
 
-    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Float[np.ndarray, "b *shape"]:
-        """Uniform on [low, high)."""
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+        """Uniform on [low, high): float64 (b, *shape), as for all draws below."""
         size = int(np.prod(shape))
         counters = np.arange(self._count + 1, self._count + 1 + size, dtype=np.uint64) * _GOLDEN
         self._count += size
         unit = (_mix(self._keys[:, None] + counters) >> np.uint64(11)) * 2.0**-53
         return low + (high - low) * unit.reshape(-1, *shape)
 
-    def normal(self, *shape: int, mean: float = 0.0, std: float = 1.0, clip: float = 3.0):
-        """Normal (Box–Muller), cut at `clip` standard deviations: float (b, *shape)."""
+    def normal(self, *shape: int, mean: float = 0.0, std: float = 1.0, clip: float = 3.0) -> np.ndarray:
+        """Normal (Box–Muller), cut at `clip` standard deviations."""
         radius = np.sqrt(-2 * np.log1p(-self.uniform(*shape)))
         return mean + std * np.clip(radius * np.cos(2 * np.pi * self.uniform(*shape)), -clip, clip)
 
-    def chance(self, probability: float, *shape: int) -> Bool[np.ndarray, "b *shape"]:
-        """True with the given probability."""
+    def chance(self, probability: float, *shape: int) -> np.ndarray:
+        """True with the given probability: bool."""
         return self.uniform(*shape) < probability
 
-    def integer(self, low: int, high: int, *shape: int) -> Int[np.ndarray, "b *shape"]:
-        """Integers in [low, high)."""
+    def integer(self, low: int, high: int, *shape: int) -> np.ndarray:
+        """Integers in [low, high): int64."""
         return np.floor(self.uniform(*shape, low=low, high=high)).astype(np.int64)
 
-    def direction(self, *shape: int) -> Float[np.ndarray, "b *shape 3"]:
-        """Uniform on the unit sphere."""
+    def direction(self, *shape: int) -> np.ndarray:
+        """Uniform on the unit sphere: (b, *shape, 3)."""
         z, angle = self.uniform(*shape, low=-1), self.uniform(*shape, high=2 * np.pi)
         radius = np.sqrt(1 - z * z)
         return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1)

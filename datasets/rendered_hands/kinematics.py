@@ -94,7 +94,9 @@ def posed_joints(joints: Float[np.ndarray, "*b 27 3"], bones: Transforms) -> Flo
     return _apply(bones.rotation[..., carriers, :, :], joints) + bones.translation[..., carriers, :]
 
 
-def posed_labels(mesh: HandMesh, joints: Float[np.ndarray, "*b 27 3"], bones: Transforms) -> Float[np.ndarray, "*b 21 3"]:
+def posed_labels(
+    mesh: HandMesh, joints: Float[np.ndarray, "*b 27 3"], bones: Transforms
+) -> Float[np.ndarray, "*b 21 3"]:
     """The 21 label points: the mean of the point as its bone carries it and as the parent bone does.
 
     With one bone alone a point off the pivot would swing about it as the joint bends.
@@ -131,5 +133,3 @@ def norm(a: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 1"]:
 def _apply(matrix: Float[np.ndarray, "*b 3 3"], point: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
     x, y, z = point[..., 0, None], point[..., 1, None], point[..., 2, None]
     return matrix[..., 0] * x + matrix[..., 1] * y + matrix[..., 2] * z
-
-

@@ -63,7 +63,7 @@ def sample_radiance(draws: Draws) -> Float[np.ndarray, "b d 3"]:
     return radiance.astype(np.float32)
 
 
-def _tint(warmth: Float[np.ndarray, "b"]) -> Float[np.ndarray, "b 3"]:
+def _tint(warmth: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b 3"]:
     """Linear RGB from cool (−1, shade) to warm (+1, tungsten)."""
     return np.stack([1 + 0.22 * warmth, np.ones_like(warmth), 1 - 0.28 * warmth], -1)
 
@@ -73,7 +73,7 @@ def light(
     points: Float[np.ndarray, "b v 3"],
     normals: Float[np.ndarray, "b v 3"],
     radiance: Float[np.ndarray, "b d 3"],
-    exposure: Float[np.ndarray, "b"],
+    exposure: Float[np.ndarray, " b"],
 ) -> Lighting:
     """Light on vertices in the camera frame (float32); the mean of the visible irradiance becomes `exposure`."""
     seen = _visibility(points)
@@ -81,9 +81,7 @@ def light(
     facing = np.matmul(normals, _DIRECTIONS.T.astype(np.float32))
     diffuse = np.maximum(facing, 0) * seen
     wrapped = np.maximum(facing + _WRAP, 0) * (seen / (1 + _WRAP))
-    irradiance = np.concatenate(
-        [np.matmul(wrapped, radiance[..., :1]), np.matmul(diffuse, radiance[..., 1:])], -1
-    )
+    irradiance = np.concatenate([np.matmul(wrapped, radiance[..., :1]), np.matmul(diffuse, radiance[..., 1:])], -1)
     view = points / -norm(points)
     towards_camera = dot(normals, view)
     reflected = 2 * towards_camera * normals - view

@@ -32,19 +32,19 @@ class HandMesh:
     weights: Float[np.ndarray, "v 22"]  # each row sums to 1
     normals: Float[np.ndarray, "v 3"]  # outward, of the rest shape
     neighbours: Int[np.ndarray, "v 6"]  # vertices of the 1-ring, itself where it has fewer
-    is_forearm: Bool[np.ndarray, "f"]
-    nail: Float[np.ndarray, "v"]  # 0…1
-    redness: Float[np.ndarray, "v"]  # 0…1
+    is_forearm: Bool[np.ndarray, " f"]
+    nail: Float[np.ndarray, " v"]  # 0…1
+    redness: Float[np.ndarray, " v"]  # 0…1
     joints: Float[np.ndarray, "27 3"]  # bone heads, then five tips
     joint_basis: Float[np.ndarray, "s 81"]
-    bone_parent: Int[np.ndarray, "22"]  # −1 at the wrist, the root
-    bone_order: Int[np.ndarray, "22"]  # parents first
+    bone_parent: Int[np.ndarray, " 22"]  # −1 at the wrist, the root
+    bone_order: Int[np.ndarray, " 22"]  # parents first
     flex_axis: Float[np.ndarray, "5 3"]  # a positive turn curls the finger
     abd_axis: Float[np.ndarray, "5 3"]
     rest_angle: Float[np.ndarray, "5 3"]  # radians of flexion that the rest shape already has
-    label_joint: Int[np.ndarray, "21"]
-    label_bone_a: Int[np.ndarray, "21"]
-    label_bone_b: Int[np.ndarray, "21"]
+    label_joint: Int[np.ndarray, " 21"]
+    label_bone_a: Int[np.ndarray, " 21"]
+    label_bone_b: Int[np.ndarray, " 21"]
     label_offset: Float[np.ndarray, "21 3"]  # metres, from the pivot to the middle of the finger
 
 

@@ -137,5 +137,3 @@ def penetration(joints: Float[np.ndarray, "*b 27 3"]) -> Float[np.ndarray, "*b"]
     centres = joints[..., a, :] + share[:, None] * (joints[..., b, :] - joints[..., a, :])
     distance = np.sqrt(((centres[..., one, :] - centres[..., other, :]) ** 2).sum(-1))
     return (radius[one] + radius[other] - distance).max(-1) - 0.003
-
-

@@ -21,18 +21,18 @@ _EMPTY = np.int64(-1)  # below every key
 class Hits(NamedTuple):
     """The covered pixels of a batch, in row order, and what each of them sees."""
 
-    pixel: Int[np.ndarray, "n"]  # flat index into (b, height, width)
-    sample: Int[np.ndarray, "n"]
-    face: Int[np.ndarray, "n"]
+    pixel: Int[np.ndarray, " n"]  # flat index into (b, height, width)
+    sample: Int[np.ndarray, " n"]
+    face: Int[np.ndarray, " n"]
     share: Float[np.ndarray, "3 n"]  # perspective-correct barycentric coordinates
-    depth_m: Float[np.ndarray, "n"]
+    depth_m: Float[np.ndarray, " n"]
 
 
 def rasterise(
     uv: Float[np.ndarray, "b v 2"],
     z_m: Float[np.ndarray, "b v"],
     faces: Int[np.ndarray, "f 3"],
-    winding: Float[np.ndarray, "b"],
+    winding: Float[np.ndarray, " b"],
     shape: tuple[int, int],
 ) -> Hits:
     """Draws closed meshes seen from outside.
@@ -60,11 +60,11 @@ def rasterise(
 class _Triangles(NamedTuple):
     """Visible triangles. b1, b2 and 1/z are affine in the picture: value at (x, y) = column·(x, y, 1)."""
 
-    sample: Int[np.ndarray, "t"]
-    face: Int[np.ndarray, "t"]
-    left: Int[np.ndarray, "t"]  # first column of the box
-    top: Int[np.ndarray, "t"]
-    side: Int[np.ndarray, "t"]  # pixels, the longer side of the box
+    sample: Int[np.ndarray, " t"]
+    face: Int[np.ndarray, " t"]
+    left: Int[np.ndarray, " t"]  # first column of the box
+    top: Int[np.ndarray, " t"]
+    side: Int[np.ndarray, " t"]  # pixels, the longer side of the box
     b1: Float[np.ndarray, "3 t"]
     b2: Float[np.ndarray, "3 t"]
     inverse_z: Float[np.ndarray, "3 t"]
@@ -83,7 +83,9 @@ def _set_up(uv, z, faces, winding, shape) -> _Triangles:
 
     def box(p, end):  # first and last pixel whose centre may lie inside, cut at the picture's border
         first, last = np.minimum(np.minimum(p[0], p[1]), p[2]), np.maximum(np.maximum(p[0], p[1]), p[2])
-        return np.maximum(np.ceil(first - 0.5), 0).astype(np.int64), np.minimum(np.floor(last - 0.5), end - 1).astype(np.int64)
+        return np.maximum(np.ceil(first - 0.5), 0).astype(np.int64), np.minimum(np.floor(last - 0.5), end - 1).astype(
+            np.int64
+        )
 
     (left, right), (top, bottom) = box(px, shape[1]), box(py, shape[0])
     kept = np.flatnonzero((right >= left) & (bottom >= top) & (pw.max(0) < 1 / _NEAR_M))

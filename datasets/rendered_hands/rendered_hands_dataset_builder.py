@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import tensorflow_datasets as tfds
 
@@ -20,7 +21,11 @@ _SPLITS = ("train", "test")
 
 @dataclass
 class RenderedHandsConfig(tfds.core.BuilderConfig):
-    """How many hands, and how they are drawn."""
+    """How many hands, and how they are drawn.
+
+    Raises:
+        ValueError: a split is empty, or the renderer refuses sizes or views.
+    """
 
     train: int = 16_000
     test: int = 2_000
@@ -28,6 +33,12 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     size: int = 64  # pixels a side of the crop
     draw_size: int = 128  # pixels a side before the reduction; a multiple of `size`
     views: str = "rhd_like"  # or "uniform": all rotations alike
+
+    def __post_init__(self):
+        for split in _SPLITS:
+            if getattr(self, split) < 1:
+                raise ValueError(f"{split} = {getattr(self, split)} leaves the split empty; ask for at least 1 sample.")
+        _ = self.settings  # refuses what cannot be drawn before anything is written
 
     @property
     def settings(self) -> generate.Settings:
@@ -47,10 +58,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         RenderedHandsConfig(name="smoke", description="As default, with few samples.", train=512, test=128),
     ]
 
+    @property
+    def _config(self) -> RenderedHandsConfig:
+        return cast(RenderedHandsConfig, self.builder_config)
+
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             description="RGB, depth and 21 joints of CC0 hands, drawn on the CPU from a seed.",
-            features=prepared_features(self.builder_config.size),
+            features=prepared_features(self._config.size),
             license="CC0 1.0 (hand mesh: MakeHuman; see LICENSE-CC0.md and NOTICE.txt)",
         )
 
@@ -58,8 +73,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         del dl_manager  # nothing is fetched
         return {split: self._generate_examples(split) for split in _SPLITS}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, object]]]:
-        config = self.builder_config
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        config = self._config
         count = getattr(config, split)
         tasks = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
         # Workers import the renderer by name, without TFDS: they start in half the time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +11,8 @@ from jaxtyping import Float
 from . import background, camera, light, mesh, pose, skin, view
 from .draws import Draws
 from .kinematics import Transforms, posed_joints, posed_labels
+
+Batch = TypeVar("Batch", bound=tuple)
 
 
 class Scene(NamedTuple):
@@ -22,7 +24,7 @@ class Scene(NamedTuple):
     placement: view.Placement
     look: skin.Look
     radiance: Float[np.ndarray, "b d 3"]
-    exposure: Float[np.ndarray, "b"]  # mean visible irradiance
+    exposure: Float[np.ndarray, " b"]  # mean visible irradiance
     backdrop: background.Backdrop
     sensor: camera.Sensor
 
@@ -53,6 +55,7 @@ def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.Crop
     )
 
 
-def rows(batch: NamedTuple, chosen: slice):
-    """Part of a batch: the same tuple with every array cut along its first axis."""
-    return type(batch)(*(rows(leaf, chosen) if isinstance(leaf, tuple) else leaf[chosen] for leaf in batch))
+def rows(batch: Batch, chosen: slice) -> Batch:
+    """Part of a batch: the same named tuple with every array cut along its first axis."""
+    kind: Any = type(batch)
+    return kind(*(rows(leaf, chosen) if isinstance(leaf, tuple) else leaf[chosen] for leaf in batch))

@@ -45,17 +45,17 @@ class Look(NamedTuple):
 
     tone: Float[np.ndarray, "b 3"]
     palm: Float[np.ndarray, "b 3"]
-    redness: Float[np.ndarray, "b"]
+    redness: Float[np.ndarray, " b"]
     wave: Float[np.ndarray, "b 4 3"]  # blotches: wave vectors in 1/m
     phase: Float[np.ndarray, "b 4"]
-    blotch: Float[np.ndarray, "b"]
-    detail: Float[np.ndarray, "b"]  # strength of creases
-    shine: Float[np.ndarray, "b"]
-    has_sleeve: Bool[np.ndarray, "b"]
-    cut_m: Float[np.ndarray, "b"]  # the sleeve covers rest y below this
-    thickness_m: Float[np.ndarray, "b"]
+    blotch: Float[np.ndarray, " b"]
+    detail: Float[np.ndarray, " b"]  # strength of creases
+    shine: Float[np.ndarray, " b"]
+    has_sleeve: Bool[np.ndarray, " b"]
+    cut_m: Float[np.ndarray, " b"]  # the sleeve covers rest y below this
+    thickness_m: Float[np.ndarray, " b"]
     cloth: Float[np.ndarray, "b 2 3"]  # colour and stripe colour
-    stripe: Float[np.ndarray, "b"]  # stripes a metre along the arm; 0 for plain
+    stripe: Float[np.ndarray, " b"]  # stripes a metre along the arm; 0 for plain
 
 
 def sample_look(draws: Draws) -> Look:
@@ -88,7 +88,7 @@ def sample_look(draws: Draws) -> Look:
 
 
 @cache
-def palm_share() -> Float[np.ndarray, "v"]:
+def palm_share() -> Float[np.ndarray, " v"]:
     """1 on the palm, 0 on the back, by the rest normal."""
     mesh = load()
     return np.clip(0.5 + 1.4 * mesh.normals[:, 2], 0, 1) * np.clip((mesh.vertices[:, 1] + 0.02) / 0.03, 0, 1)
@@ -123,26 +123,27 @@ def surface_colour(
     look: Look,
     sample: np.ndarray,
     rest_xy: Float[np.ndarray, "n 2"],
-    palm: Float[np.ndarray, "n"],
+    palm: Float[np.ndarray, " n"],
     skin: Float[np.ndarray, "n 3"],
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
     """Diffuse colour and gloss of pixels: skin with its creases, or cloth below the sleeve's cut."""
     texel = np.clip((rest_xy - DETAIL_LOW_M) * (DETAIL_SIZE / DETAIL_SIDE_M), 0, DETAIL_SIZE - 1).astype(np.int32)
     palmar, dorsal = (detail[texel[:, 1], texel[:, 0]] for detail in detail_maps())
     crease = 1 + (palmar * palm + dorsal * (1 - palm)) * look.detail[sample]
-    y = rest_xy[:, 1]
-    cut = look.cut_m[sample]
-    covered = look.has_sleeve[sample] & (y < cut)
-    striped = np.sin(y * (np.float32(2 * np.pi) * look.stripe)[sample]) > 0
-    cloth = look.cloth[sample, striped.astype(np.int8)]
-    hem = np.where((y > cut - 0.008) & (y < cut - 0.006), np.float32(0.75), np.float32(1))
-    colour = np.where(covered[:, None], cloth * hem[:, None], skin * crease[:, None])
-    return colour, np.where(covered, 0, look.shine[sample])
+    colour, shine = skin * crease[:, None], look.shine[sample]
+    covered = np.flatnonzero(look.has_sleeve[sample] & (rest_xy[:, 1] < look.cut_m[sample]))
+    of, y = sample[covered], rest_xy[covered, 1]
+    striped = np.sin(y * (np.float32(2 * np.pi) * look.stripe)[of]) > 0
+    below = look.cut_m[of] - y
+    hem = np.where((below > 0.006) & (below < 0.008), np.float32(0.75), np.float32(1))
+    colour[covered] = look.cloth[of, striped.astype(np.int8)] * hem[:, None]
+    shine[covered] = 0
+    return colour, shine
 
 
 @cache
 def detail_maps() -> tuple[Float[np.ndarray, "256 256"], Float[np.ndarray, "256 256"]]:
-    """Creases of the palm and wrinkles and veins of the back, as relative brightness over rest x (columns), y (rows)."""
+    """Creases of the palm and wrinkles and veins of the back, as relative brightness over rest x and y."""
     mesh = load()
     return _detail_map(_palmar_strokes(mesh)), _detail_map(_dorsal_strokes(mesh))
 
@@ -200,6 +201,9 @@ def _dorsal_strokes(mesh: HandMesh):
         strokes.append((_across(mesh, base, 0.005, 0.0), 4.0, 0.12))  # the knuckle catches light
         tendon = np.stack([mesh.joints[base, :2] * 0.95, mesh.joints[base, :2] * 0.45 + [0.001, 0.0]])
         strokes.append((tendon, 2.5, 0.08))
-    for start, bend, end in (((0.012, 0.03), (0.016, 0.055), (0.010, 0.08)), ((-0.012, 0.02), (-0.008, 0.05), (-0.026, 0.078))):
+    for start, bend, end in (
+        ((0.012, 0.03), (0.016, 0.055), (0.010, 0.08)),
+        ((-0.012, 0.02), (-0.008, 0.05), (-0.026, 0.078)),
+    ):
         strokes.append((np.array([start, bend, end]), 2.2, -0.10))
     return strokes

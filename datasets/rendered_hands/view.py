@@ -17,6 +17,7 @@ from .draws import Draws
 from .kinematics import rotation
 
 VIEWS = ("rhd_like", "uniform")
+MAX_PIXELS = 640 * 480  # of a picture as drawn
 UNIFORM_TAIL = 0.10
 MAX_TILT_DEG, MAX_ROLL_DEG = 50, 60
 DISTANCE_M = (0.35, 0.8)
@@ -24,12 +25,19 @@ TRIES = 4
 FOREARM_Z = (-0.45, 0.85)  # less: it reaches the camera; more: its cut end shows
 
 
+def _refuse_large(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"A picture of {width} × {height} pixels is larger than {MAX_PIXELS} in all; draw a smaller one."
+        )
+
+
 @dataclass(frozen=True)
 class CropFrame:
     """The project's crop rule (`hand.crop_box`): drawn at `draw_size` pixels a side and reduced to `size`.
 
     Raises:
-        ValueError: `draw_size` is not a multiple of `size`.
+        ValueError: `draw_size` is not a multiple of `size`, or the picture is too large.
     """
 
     size: int = 64
@@ -41,6 +49,8 @@ class CropFrame:
                 f"draw_size = {self.draw_size} is not a multiple of size = {self.size}; e.g. draw at {2 * self.size}."
             )
 
+        _refuse_large(*self.shape)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width as drawn."""
@@ -49,7 +59,11 @@ class CropFrame:
 
 @dataclass(frozen=True)
 class FullFrame:
-    """A whole picture of a given camera (RHD: 320 × 320, f about 283 px; STB: 640 × 480, f 608 px)."""
+    """A whole picture of a given camera (RHD: 320 × 320, f about 283 px; STB: 640 × 480, f 608 px).
+
+    Raises:
+        ValueError: the picture is too large.
+    """
 
     width: int = 320
     height: int = 320
@@ -57,6 +71,9 @@ class FullFrame:
     fy: float = 283.0
     cx: float = 160.0
     cy: float = 160.0
+
+    def __post_init__(self):
+        _refuse_large(*self.shape)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,8 +87,8 @@ class Placement(NamedTuple):
     linear: Float[np.ndarray, "b 3 3"]
     translation: Float[np.ndarray, "b 3"]
     K: Float[np.ndarray, "b 3 3"]  # of the picture as drawn
-    is_left: Bool[np.ndarray, "b"]
-    scale: Float[np.ndarray, "b"]  # hand size, 1 on average
+    is_left: Bool[np.ndarray, " b"]
+    scale: Float[np.ndarray, " b"]  # hand size, 1 on average
 
     def to_camera(self, points: Float[np.ndarray, "b n 3"]) -> Float[np.ndarray, "b n 3"]:
         """Points of the hand frame in the camera frame."""

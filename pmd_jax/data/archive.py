@@ -11,18 +11,38 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+T = TypeVar("T")
 PICTURE_LIMIT_BYTES = 16 << 20  # the largest real one, an uncompressed 640 × 480 picture, is under 1 MB
 
 
 class ArchiveError(ValueError):
     """What is wrong with raw data, said to the person who has to put it right."""
+
+
+def attempt_all(attempts: Iterable[Callable[[], T]]) -> list[T]:
+    """The result of every attempt; what goes wrong in several is said at once.
+
+    Raises:
+        ArchiveError: any attempt raised one.
+    """
+    results, faults = [], []
+    for attempt in attempts:
+        try:
+            results.append(attempt())
+        except ArchiveError as error:
+            faults.append(str(error))
+    if faults:
+        raise ArchiveError("\n".join(faults))
+    return results
 
 
 @dataclass(frozen=True)
@@ -126,11 +146,19 @@ def decode_png(data: bytes, where: str, *, width: int, height: int, channels: in
             size, mode = image.size, image.mode
             fits = size == (width, height) and mode in (("RGB", "RGBA") if channels == 3 else ("L", "P"))
             pixels = np.asarray(image) if fits else None
-    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        zlib.error,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         raise ArchiveError(f"{where}: not a whole PNG ({error}).") from None
     if pixels is None:
         raise ArchiveError(
-            f"{where}: a picture of {size[0]} × {size[1]} in mode {mode}; {width} × {height} with {channels} channel(s) "
-            "of 8 bits belongs here."
+            f"{where}: a picture of {size[0]} × {size[1]} in mode {mode}; {width} × {height} with {channels} "
+            "channel(s) of 8 bits belongs here."
         )
     return pixels[..., :3] if channels == 3 else pixels

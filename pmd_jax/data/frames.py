@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 
     group: str  # the split, or the sequence: what the self-check judges as one
     frames: int
-    examples: list[dict[str, object]]
+    examples: list[dict[str, Any]]
     observations: list[Observation]
     problems: list[str]
 
@@ -40,12 +40,12 @@ def collect(
     for item in items:
         count += 1
         try:
-            for example, observation in read(item):
-                outcome.examples.append(example)
-                if observation is not None:
-                    outcome.observations.append(observation)
+            samples = list(read(item))
         except ArchiveError as error:
             outcome.problems.append(str(error))
+            continue
+        outcome.examples.extend(example for example, _ in samples)
+        outcome.observations.extend(observation for _, observation in samples if observation is not None)
     return outcome._replace(frames=count)
 
 
@@ -60,12 +60,12 @@ def prepared_example(
     rgb: UInt8[np.ndarray, "h w 3"],
     depth: UInt16[np.ndarray, "h w"],
     xyz_m: Float[np.ndarray, "21 3"],
-    visible: Bool[np.ndarray, "21"],
+    visible: Bool[np.ndarray, " 21"],
     K: Float[np.ndarray, "3 3"],
     is_left: bool,
     size: int,
     margin: float,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The crop around one hand, in the form that all builders share (`prepared.prepared_features`).
 
     Args:

@@ -6,6 +6,7 @@ A crop of S × S pixels around one hand. Frames and joint order are those of `pm
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -38,7 +39,7 @@ def prepared_features(size: int) -> tfds.features.FeaturesDict:
     )
 
 
-def split_batch(batch: Mapping[str, np.ndarray], keys: list[str]) -> Iterator[tuple[str, dict[str, object]]]:
+def split_batch(batch: Mapping[str, np.ndarray], keys: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Batched arrays to the `(key, example)` pairs that a builder yields; other entries of `batch` are left out.
 
     Raises:

@@ -116,9 +116,10 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         if self._sheet:
             from pmd_jax import figures  # loads Matplotlib: only when something is drawn
 
-            sheet = self._sheet[:SHEET_CROPS]
-            columns = {name: np.stack([example[name] for example in sheet]) for name in ("rgb", "depth", "uv")}
-            figures.contact_sheet(**columns).save(folder / SHEET_FILE)
+            rgb, depth, uv = (
+                np.stack([example[name] for example in self._sheet[:SHEET_CROPS]]) for name in ("rgb", "depth", "uv")
+            )
+            figures.contact_sheet(rgb, depth, uv).save(folder / SHEET_FILE)
 
     def _summary(self, seconds: float) -> dict[str, Any]:
         """What was prepared, in a form for JSON."""

@@ -36,16 +36,16 @@ class Observation(NamedTuple):
     """What one hand shows, measured in its original frame. NaN where a quantity cannot be measured."""
 
     xyz_m: Float[np.ndarray, "21 3"]  # camera frame
-    visible: Bool[np.ndarray, "21"]
+    visible: Bool[np.ndarray, " 21"]
     is_left: bool
-    reprojection_px: Float[np.ndarray, "21"]  # distance of K·xyz/z to the annotated uv
-    skin_m: Float[np.ndarray, "21"]  # measured surface minus joint, along z
-    on_hand: Float[np.ndarray, "21"]  # 1 where the joint's pixel belongs to this hand's mask
+    reprojection_px: Float[np.ndarray, " 21"]  # distance of K·xyz/z to the annotated uv
+    skin_m: Float[np.ndarray, " 21"]  # measured surface minus joint, along z
+    on_hand: Float[np.ndarray, " 21"]  # 1 where the joint's pixel belongs to this hand's mask
 
 
 def observe(
     xyz_m: Float[np.ndarray, "21 3"],
-    visible: Bool[np.ndarray, "21"],
+    visible: Bool[np.ndarray, " 21"],
     is_left: bool,
     K: Float[np.ndarray, "3 3"],
     uv_px: Float[np.ndarray, "21 2"] | None = None,
@@ -74,7 +74,7 @@ def observe(
     )
 
 
-def _at(image: Num[np.ndarray, "h w"], uv_px: Float[np.ndarray, "21 2"]) -> Float[np.ndarray, "21"]:
+def _at(image: Num[np.ndarray, "h w"], uv_px: Float[np.ndarray, "21 2"]) -> Float[np.ndarray, " 21"]:
     """The pixel under each joint, NaN outside the picture."""
     height, width = image.shape
     columns, rows = np.rint(uv_px.clip(-1, max(height, width))).astype(int).T
@@ -110,7 +110,7 @@ def _gap(xyz_m, a, b) -> float:
     return np.median(np.linalg.norm(xyz_m[:, a] - xyz_m[:, b], axis=-1))
 
 
-def _bend_mm(xyz_m: Float[np.ndarray, "n 21 3"], is_left: Bool[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def _bend_mm(xyz_m: Float[np.ndarray, "n 21 3"], is_left: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """How far the fingertips lie on the palm's side of the knuckles.
 
     The palm's normal is index MCP × little MCP, seen from joint 0; on a left hand it points out of the back.
@@ -122,14 +122,14 @@ def _bend_mm(xyz_m: Float[np.ndarray, "n 21 3"], is_left: Bool[np.ndarray, "n"])
     return 1000 * np.where(is_left, -bend, bend)
 
 
-def _percentiles(values: Float[np.ndarray, "..."]) -> dict[str, float] | None:
+def _percentiles(values: Float[np.ndarray, "*n"]) -> dict[str, float] | None:
     values = values[np.isfinite(values)]
     if not values.size:
         return None
     return dict(zip(("p5", "median", "p95"), np.percentile(values, (5, 50, 95)).round(3).tolist(), strict=True))
 
 
-def _mean(values: Bool[np.ndarray, "..."], of: Bool[np.ndarray, "..."]) -> float | None:
+def _mean(values: Bool[np.ndarray, "*n"], of: Bool[np.ndarray, "*n"]) -> float | None:
     return float(values[of].mean()) if of.any() else None
 
 
@@ -185,7 +185,9 @@ def summary_lines(figures: dict) -> list[str]:
 
     def spread(name: str, unit: str) -> str:
         values = figures[name]
-        return f"{values['median']:.1f} {unit} ({values['p5']:.1f} to {values['p95']:.1f})" if values else "not measured"
+        return (
+            f"{values['median']:.1f} {unit} ({values['p5']:.1f} to {values['p95']:.1f})" if values else "not measured"
+        )
 
     def share(name: str) -> str:
         return "not measured" if figures[name] is None else f"{figures[name]:.1%}"

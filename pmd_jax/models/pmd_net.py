@@ -28,7 +28,7 @@ def linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
     bound = 1 / math.sqrt(features_in)
 
     def uniform(key, shape, dtype=jnp.float32):
-        return jnp.asarray(host_generator(key).uniform(-bound, bound, shape), dtype)
+        return jnp.asarray(host_generator(key).uniform(-bound, bound, shape).astype(dtype))
 
     # Float32 on every device: together the heads are a hundredth of the work, and hand scales need the digits.
     return nnx.Linear(

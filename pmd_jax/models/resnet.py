@@ -23,7 +23,7 @@ def host_generator(key: jax.Array) -> np.random.Generator:
 def he_normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
     """He et al.'s initialisation by fan out, for (height, width, in, out) kernels."""
     fan_out = shape[0] * shape[1] * shape[3]
-    return jnp.asarray(host_generator(key).normal(0, np.sqrt(2 / fan_out), shape), dtype)
+    return jnp.asarray(host_generator(key).normal(0, np.sqrt(2 / fan_out), shape).astype(dtype))
 
 
 def conv(channels_in: int, channels_out: int, kernel: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:

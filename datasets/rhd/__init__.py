@@ -1,0 +1,1 @@
+"""The Rendered Hand Pose Dataset (RHD), read straight from its archive."""

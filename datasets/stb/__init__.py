@@ -1,0 +1,1 @@
+"""The Stereo Hand Pose Tracking Benchmark (STB), read straight from its zips."""

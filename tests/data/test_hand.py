@@ -1,0 +1,243 @@
+"""Anatomy, normalisation, projection, crops and flips, against brute force and numbers worked out by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_columns
+
+from pmd_jax.data import hand
+
+both_libraries = pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+all_flips = pytest.mark.parametrize(("flip_u", "flip_v"), list(itertools.product([False, True], repeat=2)))
+
+
+def sample(seed: int = 0):
+    """One made-up sample's joints, pixels and intrinsics, float32."""
+    columns = make_columns(1, seed)
+    return columns.xyz[0], columns.uv[0], columns.K[0]
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+# ---- anatomy
+
+
+def test_joint_order():
+    assert len(hand.JOINT_NAMES) == len(set(hand.JOINT_NAMES)) == hand.NUM_JOINTS == 21
+    assert hand.JOINT_NAMES[hand.WRIST] == "wrist"
+    assert hand.JOINT_NAMES[hand.ROOT] == "middle_mcp"
+    assert [hand.JOINT_NAMES[4 * finger + 4] for finger in range(5)] == [f"{name}_tip" for name in hand.FINGERS]
+
+
+def test_bones_are_a_tree_of_five_chains_from_the_wrist():
+    assert [child for _, child in hand.BONES] == list(range(1, 21))
+    assert all(parent < child for parent, child in hand.BONES)
+    parents = {child: parent for parent, child in hand.BONES}
+    for finger in range(5):
+        chain = [4 * finger + 4]
+        while chain[-1] != hand.WRIST:
+            chain.append(parents[chain[-1]])
+        assert chain == [4 * finger + part for part in (4, 3, 2, 1)] + [hand.WRIST]
+
+
+# ---- normalised pose
+
+
+@both_libraries
+def test_root_is_the_origin_and_the_scale_is_one(xp):
+    xyz = xp.asarray(make_columns(5).xyz)
+    pose, root_m, scale_m = hand.normalise(xyz)
+    assert (pose.shape, root_m.shape, scale_m.shape) == ((5, 21, 3), (5, 3), (5,))
+    np.testing.assert_array_equal(pose[:, 9], 0)
+    np.testing.assert_allclose(np.linalg.norm(pose[:, 0], axis=-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(root_m, xyz[:, 9])
+    np.testing.assert_allclose(
+        scale_m, np.linalg.norm(np.asarray(xyz)[:, 0] - np.asarray(xyz)[:, 9], axis=-1), rtol=1e-6
+    )
+
+
+def test_normalise_by_hand():
+    xyz = np.zeros((21, 3))
+    xyz[9], xyz[0], xyz[8] = (0.1, 0.2, 0.5), (0.1, 0.23, 0.54), (0.2, 0.2, 0.4)
+    pose, root_m, scale_m = hand.normalise(xyz)
+    assert scale_m == pytest.approx(0.05)
+    np.testing.assert_allclose(root_m, [0.1, 0.2, 0.5])
+    np.testing.assert_allclose(pose[[0, 8]], [[0, 0.6, 0.8], [2, 0, -2]], atol=1e-12)
+
+
+@both_libraries
+def test_denormalise_is_the_inverse(xp):
+    xyz = xp.asarray(make_columns(5).xyz)
+    restored = hand.denormalise(hand.normalise(xyz))
+    assert isinstance(restored, type(xyz))
+    np.testing.assert_allclose(restored, xyz, atol=1e-6)
+
+
+# ---- projection and crops
+
+
+@both_libraries
+def test_project_by_hand(xp):
+    K = xp.asarray([[100.0, 0, 32], [0, 200, 16], [0, 0, 1]])
+    uv = hand.project(xp.asarray([[0.1, -0.05, 0.5], [0.0, 0.0, 2.0]]), K)
+    np.testing.assert_allclose(uv, [[52, -4], [32, 16]], rtol=1e-6)
+
+
+@both_libraries
+def test_project_takes_batches(xp):
+    columns = make_columns(5)
+    np.testing.assert_allclose(hand.project(xp.asarray(columns.xyz), xp.asarray(columns.K)), columns.uv, atol=1e-3)
+
+
+def test_crop_box_by_hand():
+    """Extents 20 and 40, so a square of 1.5·40 around the centre (20, 40), which as an edge is (20.5, 40.5)."""
+    uv = np.array([[10, 25], [30, 60], [12, 20.0]])
+    assert hand.crop_box(uv) == pytest.approx((20.5 - 30, 40.5 - 30, 60))
+    assert hand.crop_box(uv, margin=2.0) == pytest.approx((20.5 - 40, 40.5 - 40, 80))
+
+
+def test_all_joints_lie_in_their_crop_with_the_margin_around_them():
+    for seed in range(10):
+        _, uv, _ = sample(seed)
+        inside = hand.crop_points(uv, hand.crop_box(uv), 64)
+        extent = inside.max(0) - inside.min(0)
+        assert extent.max() == pytest.approx(64 / 1.5, rel=1e-5)
+        np.testing.assert_allclose(inside.max(0) + inside.min(0), 63, atol=1e-4)  # centred
+
+
+@pytest.mark.parametrize(
+    "uv",
+    [np.full((21, 2), 7.0), np.full((21, 2), np.nan), np.vstack([np.zeros((20, 2)), [[np.inf, 0]]])],
+    ids=["one point", "NaN", "infinite"],
+)
+def test_degenerate_joints_have_no_crop(uv):
+    with pytest.raises(ValueError, match=r"side (0.0|nan|inf) px; a crop needs finite joints that are not all equal"):
+        hand.crop_box(uv)
+
+
+@both_libraries
+def test_crop_points_equal_projection_with_the_crops_intrinsics(xp):
+    xyz, uv, K = (x.astype(np.float64) for x in sample())
+    uv = hand.project(xyz, K)
+    for box in (hand.crop_box(uv), hand.CropBox(-7.3, 12.9, 41.7), hand.CropBox(0, 0, 64)):
+        points = hand.crop_points(xp.asarray(uv), box, 64)
+        projected = hand.project(xp.asarray(xyz), hand.crop_intrinsics(xp.asarray(K), box, 64))
+        np.testing.assert_allclose(points, projected, atol=1e-9 if xp is np else 1e-3)
+
+
+def test_crop_points_by_hand():
+    """The box's left edge is half a pixel left of the first centre, its middle is the crop's middle."""
+    box = hand.CropBox(10, 20, 32)
+    corners = hand.crop_points(np.array([[9.5, 19.5], [25.5, 35.5], [41.5, 51.5], [10, 20]]), box, 64)
+    np.testing.assert_allclose(corners, [[-0.5, -0.5], [31.5, 31.5], [63.5, 63.5], [0.5, 0.5]])
+
+
+def test_rgb_crop_of_a_whole_number_of_pixels_is_the_area_mean():
+    image = noise_image(220, 240)
+    crop = hand.crop_rgb(image, hand.CropBox(13, 7, 192), 64)
+    assert (crop.shape, crop.dtype) == ((64, 64, 3), np.uint8)
+    mean = image[7:199, 13:205].reshape(64, 3, 64, 3, 3).mean((1, 3))
+    assert abs(crop - mean).max() < 1  # Pillow rounds to whole grey levels twice, after the rows and after the columns
+    assert abs((crop - mean).mean()) < 0.02
+
+
+def test_rgb_crop_without_zoom_is_the_picture():
+    image = noise_image(80, 90)
+    np.testing.assert_array_equal(hand.crop_rgb(image, hand.CropBox(11, 5, 64), 64), image[5:69, 11:75])
+
+
+def test_rgb_crop_is_black_outside_the_picture():
+    image = np.maximum(noise_image(70, 70), 1)
+    crop = hand.crop_rgb(image, hand.CropBox(-20, 30, 64), 64)
+    assert not crop[:, :20].any()
+    assert not crop[40:].any()
+    np.testing.assert_array_equal(crop[:40, 20:], image[30:, :44])
+    assert not hand.crop_rgb(image, hand.CropBox(500, 500, 64), 64).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_depth_crop_takes_the_nearest_sample(seed):
+    """By brute force, at places where the crop also reaches outside the picture."""
+    generator = np.random.default_rng(seed)
+    depth = generator.integers(1, 60000, (90, 110)).astype(np.uint16)
+    box = hand.CropBox(*generator.uniform(-30, 60, 2), generator.uniform(20, 120))
+    crop = hand.crop_depth(depth, box, 64)
+    assert (crop.shape, crop.dtype) == ((64, 64), np.uint16)
+    expected = np.zeros((64, 64), np.uint16)
+    for row, column in itertools.product(range(64), repeat=2):
+        # Back from the crop's pixel to the picture's; the pixel whose centre is nearest.
+        u = (column + 0.5) * box.side / 64 + box.x0 - 0.5
+        v = (row + 0.5) * box.side / 64 + box.y0 - 0.5
+        x, y = round(u), round(v)
+        if 0 <= x < 110 and 0 <= y < 90:
+            expected[row, column] = depth[y, x]
+    np.testing.assert_array_equal(crop, expected)
+    assert set(np.unique(crop)) - {0} <= set(np.unique(depth))
+
+
+@pytest.mark.parametrize(
+    "box", [hand.CropBox(13, 21, 128), hand.CropBox(20.4, 15.8, 96.3), hand.CropBox(30.2, 31.7, 50)]
+)
+def test_pictures_and_points_go_to_the_same_place(box):
+    """A bright square's centre of mass in both crops is where `crop_points` sends its centre."""
+    rgb, depth = np.zeros((160, 160, 3), np.uint8), np.zeros((160, 160), np.uint16)
+    rgb[50:66, 44:60], depth[50:66, 44:60] = 255, 1000
+    expected = hand.crop_points(np.array([51.5, 57.5]), box, 64)
+    pixels = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1)
+    for crop in (hand.crop_rgb(rgb, box, 64)[..., 0].astype(float), hand.crop_depth(depth, box, 64).astype(float)):
+        centre = (pixels * crop[..., None]).sum((0, 1)) / crop.sum()
+        np.testing.assert_allclose(centre, expected, atol=0.5)
+
+
+def test_any_finite_box_can_be_cut_out():
+    """Pillow refuses a box that leaves the window by a rounding error."""
+    image, depth = noise_image(60, 80), np.ones((60, 80), np.uint16)
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        box = hand.CropBox(*np.round(generator.uniform(-50, 90, 2), 1), round(generator.uniform(0.5, 300), 1))
+        assert hand.crop_rgb(image, box, 64).shape == (64, 64, 3)
+        assert hand.crop_depth(depth, box, 64).shape == (64, 64)
+
+
+# ---- flips
+
+
+@both_libraries
+@all_flips
+def test_flipped_labels_still_project(xp, flip_u, flip_v):
+    xyz, uv, K = sample()
+    arrays = [xp.asarray(x) for x in (xyz, uv, K)]
+    flags = [xp.asarray(x) for x in (True, flip_u, flip_v)]
+    new_xyz, new_uv, new_K, is_left = hand.flip_labels(*arrays, *flags, 64)
+    assert (new_xyz.dtype, new_uv.dtype, new_K.dtype) == (np.float32,) * 3
+    np.testing.assert_allclose(hand.project(np.asarray(new_xyz), np.asarray(new_K)), new_uv, atol=1e-3)
+    signs = np.array([-1 if flip_u else 1, -1 if flip_v else 1])
+    np.testing.assert_allclose(new_xyz, xyz * [*signs, 1], atol=0)
+    np.testing.assert_allclose(new_uv, np.where(signs == 1, uv, 63 - uv), atol=1e-5)
+    np.testing.assert_allclose(new_K[:2, 2], np.where(signs == 1, K[:2, 2], 63 - K[:2, 2]))
+    np.testing.assert_allclose(np.diag(new_K), np.diag(K))
+    assert bool(is_left) is (flip_u == flip_v)
+
+
+@all_flips
+def test_flipping_labels_twice_gives_them_back(flip_u, flip_v):
+    xyz, uv, K = sample()
+    flags = np.array(flip_u), np.array(flip_v)
+    once = hand.flip_labels(xyz, uv, K, np.array(True), *flags, 64)
+    twice = hand.flip_labels(*once, *flags, 64)
+    for ours, original in zip(twice, (xyz, uv, K, np.array(True)), strict=True):
+        np.testing.assert_allclose(ours, original, atol=1e-5)
+
+
+def test_a_skewed_camera_is_flipped_too():
+    xyz, _, K = sample()
+    K = K + np.array([[0, 12.5, 0], [0, 0, 0], [0, 0, 0]], np.float32)
+    uv = hand.project(xyz, K)
+    flipped = hand.flip_labels(xyz, uv, K, np.array(False), np.array(True), np.array(False), 64)
+    np.testing.assert_allclose(hand.project(flipped[0], flipped[2]), flipped[1], atol=1e-3)

@@ -1,0 +1,256 @@
+"""`python -m pmd_jax.prepare rhd`: from a miniature archive to a prepared split, and every way it can be refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import mini_archives
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pmd_jax import prepare
+from pmd_jax.data.archive import Archive, ArchiveError
+from pmd_jax.data.selfcheck import SelfCheckError
+
+prepare.register_datasets()
+
+from pmd_datasets.rhd.download import download  # noqa: E402
+
+TRAIN, TEST = 5, 2
+
+
+@pytest.fixture(scope="module")
+def frames():
+    drawn = mini_archives.rhd_frames(TRAIN + TEST, seed=11)
+    return {"training": drawn[:TRAIN], "evaluation": drawn[TRAIN:]}
+
+
+@pytest.fixture(scope="module")
+def files(frames) -> dict[str, bytes]:
+    return dict(mini_archives.rhd_files(frames))
+
+
+@pytest.fixture(scope="module")
+def zipped(tmp_path_factory, files) -> Path:
+    return mini_archives.write_rhd_zip(tmp_path_factory.mktemp("raw"), files).parent
+
+
+def nothing_prepared(data_dir: Path) -> bool:
+    """No version's folder, neither whole nor half-written."""
+    return not list(data_dir.glob("rhd/[!.]*/*"))
+
+
+def test_the_command_prepares_a_partial_archive(tmp_path, zipped, frames):
+    command = [sys.executable, "-m", "pmd_jax.prepare", "rhd", f"--manual_dir={zipped}", f"--data_dir={tmp_path}"]
+    root = Path(prepare.__file__).parent.parent
+    done = subprocess.run([*command, "--allow_partial"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"train: {TRAIN} samples of {TRAIN} frames, 0 left out" in done.stdout
+    assert "surface − joint" in done.stdout
+
+    folder = tmp_path / "rhd/default/1.0.0"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["splits"]["test"]["samples"] == TEST
+    assert summary["splits"]["train"]["figures"]["on_hand_share"] > 0.9
+    with Image.open(folder / "contact_sheet.png") as sheet:
+        assert sheet.size[0] >= 2 * TRAIN * 64
+
+    builder = tfds.builder_from_directory(folder)
+    for split, source in (("train", "training"), ("test", "evaluation")):
+        examples = builder.as_data_source(split)
+        assert len(examples) == len(frames[source])
+        for number, (example, frame) in enumerate(zip(examples, frames[source], strict=True)):
+            name, part, index, side = example["key"].decode().split("/")
+            assert (name, part, int(index)) == ("rhd", split, number)
+            np.testing.assert_allclose(example["xyz"], frame.xyz_m[side], atol=1e-4)
+            assert example["rgb"].shape == (64, 64, 3)
+            assert example["depth"].dtype == np.uint16
+
+    with pytest.raises(ArchiveError, match="was prepared with --allow_partial"):
+        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+    assert prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True) == folder
+
+
+def test_full_keeps_the_original_bytes(tmp_path, files, frames):
+    raw = mini_archives.write_tree(tmp_path / "raw/rhd", files)
+    folder = prepare.prepare("rhd", manual_dir=raw.parent, data_dir=tmp_path, dataset_config="full", allow_partial=True)
+    undecoded = {name: tfds.decode.SkipDecoding() for name in ("rgb", "depth", "mask")}
+    builder = tfds.builder_from_directory(folder)
+    for number, example in enumerate(builder.as_data_source("train", decoders=undecoded)):
+        assert example["rgb"] == files[f"training/color/{number:05d}.png"]
+        assert example["depth"] == files[f"training/depth/{number:05d}.png"]
+        assert example["mask"] == files[f"training/mask/{number:05d}.png"]
+        entry = frames["training"][number].entry()
+        np.testing.assert_allclose(example["xyz"], entry["xyz"], atol=1e-6)
+        np.testing.assert_allclose(example["uv"], entry["uv_vis"][:, :2], rtol=1e-6)
+        np.testing.assert_array_equal(example["visible"], entry["uv_vis"][:, 2] == 1)
+    decoded = builder.as_data_source("test")[0]
+    wide = decoded["depth"].astype(int)
+    np.testing.assert_array_equal(wide[..., 0] * 256 + wide[..., 1], frames["evaluation"][0].depth_code)
+
+
+def damaged(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Three frames that cannot be used: a picture missing, one cut off, one of another size."""
+    files = dict(files)
+    del files["training/mask/00000.png"]
+    files["training/depth/00002.png"] = files["training/depth/00002.png"][:2000]
+    files["evaluation/color/00001.png"] = mini_archives.png(np.zeros((100, 320, 3), np.uint8))
+    return files
+
+
+def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
+    raw = mini_archives.write_tree(tmp_path / "raw", damaged(files))
+    with pytest.raises(ArchiveError) as refusal:
+        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "strict", allow_partial=True, allow_bad=2)
+    text = str(refusal.value)
+    assert "3 frame(s) of rhd/default" in text
+    assert "training/mask/00000.png: missing" in text
+    assert "training/depth/00002.png: not a whole PNG" in text
+    assert "evaluation/color/00001.png: a picture of 320 × 100 in mode RGB; 320 × 320" in text
+    assert "--allow_bad=3" in text
+    assert nothing_prepared(tmp_path / "strict")
+
+    folder = prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "lax", allow_partial=True, allow_bad=3)
+    keys = [example["key"] for example in tfds.builder_from_directory(folder).as_data_source("train")]
+    assert [int(key.split(b"/")[2]) for key in keys] == [1, 3, 4]
+    left_out = json.loads((folder / "summary.json").read_text())["splits"]["train"]["left_out"]
+    assert [name for name in ("00000.png", "00002.png") if not any(name in line for line in left_out)] == []
+    assert "left out: " in prepare.describe(folder)
+
+
+def test_a_corrupt_member_of_a_zip_is_named(tmp_path, files):
+    path = mini_archives.write_rhd_zip(tmp_path, files)
+    data = bytearray(path.read_bytes())
+    name = b"RHD_published_v2/training/color/00001.png"
+    start = data.index(name) + len(name) + 100
+    data[start : start + 50] = bytes(50)
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"training/color/00001.png: cannot be read"):
+        Archive(path, "RHD_published_v2/").read("training/color/00001.png")
+
+
+def test_swapped_depth_bytes_stop_the_preparation(tmp_path, frames):
+    wrong = {
+        split: [dataclasses.replace(frame, depth_code=frame.depth_code.byteswap()) for frame in members]
+        for split, members in frames.items()
+    }
+    raw = mini_archives.write_tree(tmp_path / "raw", dict(mini_archives.rhd_files(wrong)))
+    with pytest.raises(SelfCheckError, match=r"train: the measured surface .* byte order"):
+        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True)
+    assert nothing_prepared(tmp_path / "data")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_archive_says_what_to_do(tmp_path, capsys, there):
+    raw = tmp_path / "raw"
+    if there:
+        mini_archives.write_tree(raw, {"readme.txt": b"nothing"})
+    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    for part in (str(raw), "RHD_v1-1.zip", "lmb.informatik.uni-freiburg.de", "7,080,690,299", "launch/demo.py"):
+        assert part in said
+
+
+def test_a_truncated_zip_is_refused(tmp_path, zipped):
+    data = (zipped / "RHD_v1-1.zip").read_bytes()
+    (tmp_path / "RHD_v1-1.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ArchiveError, match=f"RHD_v1-1.zip: not a whole zip .* {len(data) // 2:,} bytes"):
+        prepare.prepare("rhd", manual_dir=tmp_path, data_dir=tmp_path / "data")
+    assert nothing_prepared(tmp_path / "data")
+
+
+def test_too_few_frames_and_a_missing_split_are_refused(tmp_path, zipped, files):
+    with pytest.raises(ArchiveError, match=f"{TRAIN} frames; RHD has 41,258 here"):
+        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+    half = mini_archives.write_tree(
+        tmp_path / "half", {name: data for name, data in files.items() if name.startswith("training")}
+    )
+    with pytest.raises(ArchiveError, match=r"No evaluation/anno_evaluation.pickle in .*; --allow_partial"):
+        prepare.prepare("rhd", manual_dir=half, data_dir=tmp_path)
+    assert nothing_prepared(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a tiny disk, which needs root")
+def test_a_full_disk_is_said(tmp_path, zipped):
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", tmp_path], capture_output=True)
+    if mount.returncode:
+        pytest.skip("no right to mount a tiny disk here")
+    try:
+        with pytest.raises(OSError, match=r"disk of .* is full"):
+            prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
+        assert nothing_prepared(tmp_path)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="drawn, not read from an archive"):
+        prepare.prepare("rendered_hands", data_dir=tmp_path, allow_bad=1)
+    with pytest.raises(ValueError, match="Unknown data set 'rdh'"):
+        prepare.prepare("rdh", data_dir=tmp_path)
+
+
+# ---- download
+
+
+@pytest.fixture
+def server():
+    """Serves bytes, and honours a range; `limit` cuts each answer short."""
+
+    class Handler(BaseHTTPRequestHandler):
+        content, limit, asked = bytes(range(256)) * 4000, None, []
+
+        def do_GET(self):
+            asked = self.headers.get("Range")
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            self.asked.append(start)
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(self.content) - start))
+            self.end_headers()
+            self.wfile.write(self.content[start:][: self.limit])
+
+        def log_message(self, *_):
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield Handler, f"http://127.0.0.1:{http.server_port}/RHD_v1-1.zip"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server):
+    handler, url = server
+    size = len(handler.content)
+    handler.limit = size // 3
+    with pytest.raises(ArchiveError, match="The same command goes on"):
+        download(tmp_path, url, size)
+    assert not (tmp_path / "RHD_v1-1.zip").exists()
+    handler.limit = None
+    path = download(tmp_path, url, size)
+    assert path.read_bytes() == handler.content
+    assert handler.asked == [0, size // 3]
+    assert download(tmp_path, "http://127.0.0.1:1/", size) == path  # there already: nothing is asked
+
+
+def test_another_file_than_ours_is_refused(tmp_path, server):
+    handler, url = server
+    with pytest.raises(ArchiveError, match=r"has 1,024,000 bytes in place of 1,024,001"):
+        download(tmp_path, url, len(handler.content) + 1)
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_no_connection_is_said(tmp_path):
+    with pytest.raises(ArchiveError, match="broke off"):
+        download(tmp_path, "http://127.0.0.1:1/x.zip", 10)

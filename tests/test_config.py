@@ -1,0 +1,195 @@
+"""What a configuration refuses, and its way to JSON and back."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import small_config
+
+from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
+from pmd_jax.rows import ROWS
+
+
+def changed(path: str, value) -> Config:
+    """The default configuration with one field set, as the command line does."""
+    config = Config()
+    *parents, name = path.split(".")
+    owner = config
+    for parent in parents:
+        owner = getattr(owner, parent)
+    assert hasattr(owner, name)
+    setattr(owner, name, value)
+    return config
+
+
+def value_of(config: Config, path: str):
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+# (field, refused values, accepted values at the limit, what the message says must be done)
+LIMITS = [
+    ("augment.block_size", (0, 33, -1), (1, 32), "fit in 64 px: choose 1 to 32"),
+    ("augment.block_probability", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("model.reading", ("8/8/8/8", ""), ("32/16/8/8",), "choose from ['64/32/16/8', '32/16/8/8']"),
+    ("model.width", (0, -4), (1,), "choose 1 or more (the paper: 64)"),
+    ("model.blocks", ((3, 4, 6), (3, 4, 6, 0), ()), ((1, 1, 1, 1),), "four numbers of blocks, each 1 or more"),
+    ("loss.lambda_hidden", ((1.0,), ()), ((0.0, 0.0, 0.0),), "give X, Y and Z"),
+    ("loss.alpha", (-1.0, float("nan"), float("inf")), (0.0,), "choose a number ≥ 0"),
+    ("loss.beta", (-1.0, float("nan")), (0.0,), "choose a number ≥ 0"),
+    ("loss.lambda_feature", (-1.0, float("inf")), (0.0,), "choose a number ≥ 0"),
+    ("data.eval_split", ("train", ""), ("test",), "choose test or validation"),
+    ("data.validation", (-1,), (0, 10), "choose 0 or more"),
+    ("compute_dtype", ("float16", ""), ("auto", "float32", "bfloat16"), "'auto', 'float32', 'bfloat16'"),
+    ("eval_batch", (0,), (1,), "choose 1 or more"),
+    ("checkpoint_every", (0,), (1,), "choose 1 or more"),
+    ("log_every", (0,), (1,), "choose 1 or more"),
+    ("rows", ((),), (tuple(ROWS),), "name at least one row"),
+    ("rows", (("pmd_net", "pmd_net"),), (("pmd_net", "rgb_baseline"),), "name each row once"),
+] + [
+    (f"{stage}{name}", refused, accepted, remedy)
+    for stage in ("optim.", "teacher.optim.")
+    for name, refused, accepted, remedy in [
+        ("steps", (0,), (1,), "choose 1 or more"),
+        ("batch", (1, 0), (2,), "batch norm needs at least 2 samples"),
+        ("learning_rate", (0.0, -1e-4, float("nan")), (1e-9,), "choose a number > 0"),
+        ("schedule", ("linear",), ("step", "cosine"), "choose step or cosine"),
+        ("warmup_steps", (-1, 90_000), (0, 89_999), "choose 0 to 89999"),
+    ]
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "remedy"),
+    [(field, value, remedy) for field, refused, _, remedy in LIMITS for value in refused],
+)
+def test_refused_with_field_value_and_remedy(field, value, remedy):
+    with pytest.raises(ConfigError) as caught:
+        validate(changed(field, value))
+    message = str(caught.value)
+    assert message.startswith(f"config.{field} = {value!r}: ")
+    assert remedy in message
+
+
+def test_an_unknown_row_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError) as caught:
+        validate(Config(rows=("pmd_net", "no_such_row")))
+    assert str(caught.value) == f"config.rows = 'no_such_row': choose from {', '.join(ROWS)}."
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, _, accepted, _ in LIMITS for value in accepted])
+def test_accepted_at_the_limit(field, value):
+    config = changed(field, value)
+    validate(config)
+    assert value_of(config, field) == value
+
+
+@pytest.mark.parametrize("changes", [{"eval_every": 10}, {"data.eval_split": "validation"}])
+def test_evaluating_on_validation_samples_needs_some(changes):
+    ((field, value),) = changes.items()
+    config = changed(field, value)
+    with pytest.raises(ConfigError, match=r"config\.data\.validation = 0: eval_every and eval_split need samples"):
+        validate(config)
+    config.data.validation = 1
+    validate(config)
+
+
+@pytest.mark.parametrize("config", [Config(), small_config()], ids=["default", "small"])
+def test_defaults_are_accepted(config):
+    before = to_dict(config)
+    validate(config)
+    assert to_dict(config) == before  # a check changes nothing
+
+
+def test_defaults_are_the_papers():
+    """Section 4.2 on RHD; reading.md fixes the rest."""
+    config = Config()
+    assert (config.loss.lambda_feature, *config.loss.lambda_hidden) == (1 / 16, 5 / 16, 5 / 16, 5 / 16)
+    assert (config.loss.alpha, config.loss.beta) == (100, 0.5)
+    assert (config.augment.block_size, config.augment.block_probability) == (5, 0.5)
+    for optim in (config.optim, config.teacher.optim):
+        assert (optim.learning_rate, optim.weight_decay, optim.decay_steps) == (1e-4, 5e-4, (60_000,))
+        assert (optim.schedule, optim.decay_factor, optim.decoupled) == ("step", 0.1, False)
+        assert (optim.batch, optim.steps) == (64, 90_000)
+    assert (config.model.width, config.model.blocks, config.model.reading) == (64, (3, 4, 6, 3), "64/32/16/8")
+
+
+def test_two_configurations_share_no_part():
+    first, second = Config(), Config()
+    first.optim.steps, first.teacher.optim.batch = 1, 2
+    assert second == Config() != first
+
+
+# ---- JSON and back
+
+
+@pytest.mark.parametrize("config", [Config(), small_config(seed=5, rows=("pmd_net",))], ids=["default", "small"])
+def test_round_trip_through_json(config):
+    tree = json.loads(json.dumps(to_dict(config)))
+    restored = from_dict(tree)
+    assert restored == config
+    assert isinstance(restored.model.blocks, tuple)
+    assert isinstance(restored.loss.lambda_hidden, tuple)
+
+
+def test_missing_fields_take_their_defaults():
+    assert from_dict({"optim": {"steps": 7}}) == changed("optim.steps", 7)
+
+
+@pytest.mark.parametrize(
+    ("tree", "where"),
+    [
+        ({"sede": 1}, "config"),
+        ({"optim": {"lr": 1}}, "config.optim"),
+        ({"teacher": {"optim": {"a": 1}}}, "config.teacher.optim"),
+    ],
+)
+def test_unknown_fields_are_named_with_the_known_ones(tree, where):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(where)} has unknown fields \['\w+'\]; this version knows \["):
+        from_dict(tree)
+
+
+def leaves(tree: dict, where: str = "") -> list[str]:
+    paths = []
+    for key, value in tree.items():
+        paths += leaves(value, f"{where}{key}.") if isinstance(value, dict) else [where + key]
+    return paths
+
+
+def another(value):
+    """A value of the same type that is not `value`."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, tuple):
+        return (*value, value[0])
+    return value + 1
+
+
+@pytest.mark.parametrize("field", leaves(to_dict(Config())))
+def test_every_field_counts_in_hash_and_differences(field):
+    config = changed(field, another(value_of(Config(), field)))
+    assert config_hash(config) != config_hash(Config())
+    (line,) = differences(to_dict(config), to_dict(Config()))
+    assert line.startswith(f"config.{field}: ")
+
+
+def test_hash_is_short_and_repeatable():
+    assert config_hash(Config()) == config_hash(from_dict(to_dict(Config())))
+    assert re.fullmatch(r"[0-9a-f]{12}", config_hash(Config()))
+
+
+def test_differences_by_hand():
+    ours, theirs = to_dict(Config()), to_dict(Config(seed=3))
+    theirs["optim"]["steps"] = 5
+    del theirs["loss"]["beta"]
+    assert differences(ours, theirs) == [
+        "config.loss.beta: 0.5 here, '(absent)' there",
+        "config.optim.steps: 90000 here, 5 there",
+        "config.seed: 0 here, 3 there",
+    ]
+    assert differences(ours, ours) == []
