@@ -6,13 +6,15 @@ Needs nothing but the installation. The network, the number of samples and the s
 hands cut from training (README, "What the demo shows"); baseline and PMD-Net differ in the teacher only.
 """
 
+from dataclasses import replace
+
 from pmd_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, OptimConfig, TeacherConfig
 
 
 def get_config() -> Config:
     optim = OptimConfig(steps=1400, batch=32, learning_rate=2e-3, schedule="cosine", warmup_steps=100)
     # Stage I's loss is α = 100 times smaller than stage II's, and Adam's L2 acts relative to it.
-    teacher = OptimConfig(**{**vars(optim), "weight_decay": optim.weight_decay / 100})
+    teacher = replace(optim, weight_decay=optim.weight_decay / 100)
     return Config(
         name="demo",
         data=DataConfig(dataset_config="default", validation=1000),

@@ -5,6 +5,8 @@
 Needs nothing but the installation. The figures it prints mean nothing.
 """
 
+from dataclasses import replace
+
 from pmd_jax.config import Config, DataConfig, ModelConfig, OptimConfig, TeacherConfig
 
 
@@ -15,7 +17,7 @@ def get_config() -> Config:
         data=DataConfig(dataset_config="smoke", validation=64),
         model=ModelConfig(width=8, blocks=(1, 1, 1, 1), reading="32/16/8/8"),
         optim=optim,
-        teacher=TeacherConfig(optim=optim),
+        teacher=TeacherConfig(optim=replace(optim)),
         eval_batch=64,
         eval_every=15,
         checkpoint_every=10,

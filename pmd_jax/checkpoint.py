@@ -10,10 +10,11 @@ import grain
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from pmd_jax.errors import InputError
 from pmd_jax.state import TrainState
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is missing, broken or of another network; the message names the folder and the remedy."""
 
 

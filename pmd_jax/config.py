@@ -12,11 +12,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from pmd_jax.errors import InputError
 from pmd_jax.models.readings import READINGS
 from pmd_jax.rows import ROWS
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A configuration that cannot run; the message names the field, the value, the limit and the remedy."""
 
 
@@ -34,7 +35,7 @@ class DataConfig:
 
 @dataclass
 class AugmentConfig:
-    flip_horizontal: bool = False  # each crop mirrored with probability ½
+    flip_horizontal: bool = False  # each crop mirrored with probability ½ (paper: both on RHD, none on STB)
     flip_vertical: bool = False
     block_size: int = 5  # K of the random block replacement, pixels (paper: RHD 5, STB 14)
     block_probability: float = 0.5
@@ -61,7 +62,7 @@ class OptimConfig:
     steps: int = 90_000
     batch: int = 64  # global, over all devices
     learning_rate: float = 1e-4
-    schedule: str = "step"  # "step": × decay_factor at each of decay_steps; "cosine": to zero at the last step
+    schedule: str = "step"  # "step": × decay_factor at each of decay_steps; "cosine": to zero after the last step
     decay_steps: tuple[int, ...] = (60_000,)
     decay_factor: float = 0.1
     warmup_steps: int = 0  # linear from zero
@@ -122,16 +123,17 @@ def validate(config: Config) -> None:
     _require(len(config.loss.lambda_hidden) == 3, "loss.lambda_hidden", config.loss.lambda_hidden, "give X, Y and Z")
     for name in ("alpha", "beta", "lambda_feature"):
         value = getattr(config.loss, name)
-        _require(math.isfinite(value) and value >= 0, f"loss.{name}", value, "choose a number ≥ 0")
+        _require(_is_weight(value), f"loss.{name}", value, "choose a number ≥ 0")
+    weights_ok = all(_is_weight(value) for value in config.loss.lambda_hidden)
+    _require(weights_ok, "loss.lambda_hidden", config.loss.lambda_hidden, "choose numbers ≥ 0")
     for where, optim in optims:
-        _require(optim.steps >= 1, f"{where}.steps", optim.steps, "choose 1 or more")
-        _require(optim.batch >= 2, f"{where}.batch", optim.batch, "batch norm needs at least 2 samples")
-        _require(optim.learning_rate > 0, f"{where}.learning_rate", optim.learning_rate, "choose a number > 0")
-        _require(optim.schedule in ("step", "cosine"), f"{where}.schedule", optim.schedule, "choose step or cosine")
-        warmup_ok = 0 <= optim.warmup_steps < optim.steps
-        _require(warmup_ok, f"{where}.warmup_steps", optim.warmup_steps, f"choose 0 to {optim.steps - 1}")
+        _validate_optim(where, optim)
     split = config.data.eval_split
     _require(split in ("test", "validation"), "data.eval_split", split, "choose test or validation")
+    _require(config.data.train_samples >= 0, "data.train_samples", config.data.train_samples, "choose 0 (all) or more")
+    _require(config.eval_every >= 0, "eval_every", config.eval_every, "choose 0 (never) or more")
+    _require(0 <= config.seed < 2**31, "seed", config.seed, "choose 0 to 2³¹−1")
+    _require(config.name.isidentifier(), "name", config.name, "it names a folder: letters, digits and underscores")
     held_out = config.data.validation
     _require(held_out >= 0, "data.validation", held_out, "choose 0 or more")
     needs_held_out = split == "validation" or config.eval_every > 0
@@ -140,6 +142,25 @@ def validate(config: Config) -> None:
     _require(config.compute_dtype in dtypes, "compute_dtype", config.compute_dtype, f"choose from {dtypes}")
     for name in ("eval_batch", "checkpoint_every", "log_every"):
         _require(getattr(config, name) >= 1, name, getattr(config, name), "choose 1 or more")
+
+
+def _is_weight(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+def _validate_optim(where: str, optim: OptimConfig) -> None:
+    _require(optim.steps >= 1, f"{where}.steps", optim.steps, "choose 1 or more")
+    _require(optim.batch >= 2, f"{where}.batch", optim.batch, "batch norm needs at least 2 samples")
+    rate_ok = math.isfinite(optim.learning_rate) and optim.learning_rate > 0
+    _require(rate_ok, f"{where}.learning_rate", optim.learning_rate, "choose a number > 0")
+    _require(optim.schedule in ("step", "cosine"), f"{where}.schedule", optim.schedule, "choose step or cosine")
+    warmup_ok = 0 <= optim.warmup_steps < optim.steps
+    _require(warmup_ok, f"{where}.warmup_steps", optim.warmup_steps, f"choose 0 to {optim.steps - 1}")
+    drops = optim.decay_steps
+    drops_ok = list(drops) == sorted(set(drops)) and all(step > optim.warmup_steps for step in drops)
+    _require(drops_ok, f"{where}.decay_steps", drops, f"give rising steps after the warm-up's {optim.warmup_steps}")
+    _require(_is_weight(optim.decay_factor), f"{where}.decay_factor", optim.decay_factor, "choose a number ≥ 0")
+    _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
 
 
 def _require(condition: bool, name: str, value: Any, remedy: str) -> None:
@@ -167,6 +188,8 @@ def from_dict(tree: dict[str, Any]) -> Config:
 
 
 def _build(cls, tree: dict[str, Any], where: str):
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where} = {tree!r}: a group of fields is expected.")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(tree) - set(fields))
     if unknown:
@@ -177,8 +200,10 @@ def _build(cls, tree: dict[str, Any], where: str):
         current = getattr(default, name)
         if dataclasses.is_dataclass(current):
             value = _build(type(current), value, f"{where}.{name}")
-        elif isinstance(current, tuple):
+        elif isinstance(current, tuple) and isinstance(value, list | tuple):
             value = tuple(value)
+        elif not isinstance(value, type(current)) and not (isinstance(current, float) and isinstance(value, int)):
+            raise ConfigError(f"{where}.{name} = {value!r}: a {type(current).__name__} is expected.")
         values[name] = value
     return cls(**values)
 

@@ -10,7 +10,7 @@ import functools
 import json
 import os
 import shutil
-from dataclasses import asdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,14 @@ class Exported(NamedTuple):
     weights: Weights
 
 
+def copy(source: Path, folder: Path) -> None:
+    """Copies an export folder, replacing what is there; whole or not at all."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with _replacing(folder, unfinished):
+        shutil.copytree(source, unfinished)
+
+
 def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
     """Writes a network to `folder`, replacing what is there; whole or not at all.
 
@@ -52,8 +60,15 @@ def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
     if jax.process_index() != 0:
         return
     described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "config": to_dict(config)}
-    try:
+    with _replacing(folder, unfinished):
         (unfinished / "network.json").write_text(json.dumps(described, indent=2) + "\n")
+
+
+@contextmanager
+def _replacing(folder: Path, unfinished: Path):
+    """What the block completes in `unfinished` takes the place of `folder`; if it cannot, nothing stays behind."""
+    try:
+        yield
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
     except OSError as error:
@@ -89,13 +104,14 @@ def read(folder: str | Path) -> Exported:
     return Exported(row, config, network, weights)
 
 
-def teacher_weights(path: str | Path, row: str, config: Config) -> Weights:
+def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
     """A finished teacher's weights, from its export folder or from the folder of the run that trained it.
 
     Args:
         path: `config.teacher.checkpoint`.
         row: the teacher's row.
         config: of this run: the teacher's architecture must be the same.
+        sharding: where the weights are to live.
 
     Raises:
         CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
@@ -110,9 +126,9 @@ def teacher_weights(path: str | Path, row: str, config: Config) -> Weights:
             f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that trained "
             "one (it holds depth_teacher/export), or leave it empty to train one."
         )
-    network, expected = build(config, ROWS[row], seed=0)
-    del network
-    return Weights(**load_tree(depth[0] / "weights", expected._asdict()))
+    _, expected = build(config, ROWS[row], seed=0)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
+    return Weights(**load_tree(depth[0] / "weights", abstract))
 
 
 class Predictor:

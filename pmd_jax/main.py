@@ -36,16 +36,14 @@ def main(argv: list[str]) -> int:
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
 
     from pmd_jax import run
-    from pmd_jax.checkpoint import CheckpointError
-    from pmd_jax.config import ConfigError
-    from pmd_jax.data.pipeline import DataError
+    from pmd_jax.errors import InputError
     from pmd_jax.train import Diverged, Preempted
 
     config = CONFIG.value
     workdir = Path(WORKDIR.value or Path("runs") / config.name)
     try:
         results = run.run(config, workdir)
-    except (ConfigError, DataError, CheckpointError) as error:
+    except InputError as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except Diverged as error:

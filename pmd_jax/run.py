@@ -35,7 +35,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
     """Does what of the job is not done yet in `workdir` and returns the content of results.json.
 
     Raises:
-        ConfigError, DataError, CheckpointError: see `pmd_jax.main`, which turns them into a sentence and an exit code.
+        InputError: whatever a user can put right; `pmd_jax.main` turns it into a sentence and an exit code.
         Preempted, Diverged: see `pmd_jax.train`.
     """
     validate(config)
@@ -45,7 +45,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
     sharding.local_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
     if config.teacher.checkpoint:  # before hours of preparation
         for row in needed_teachers(config):
-            export.teacher_weights(config.teacher.checkpoint, row, config)
+            export.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
     claim_workdir(config, workdir)
     folder = prepare_once(config)
     train, validation = hold_out(read_columns(folder, "train"), config.data)
@@ -58,6 +58,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
                 finish_row(name, config, mesh, Splits(train, validation, test), workdir, stop)
     results = collect_results(config, workdir, started)
     if jax.process_index() == 0:
+        export.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, test)
         _write_json(workdir / "results.json", results)
         report.write_report(workdir)
@@ -115,14 +116,23 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
 def prepare_once(config: Config) -> Path:
     """Prepares the data on one process while the others wait; returns the folder of the prepared splits."""
     data = config.data
-    arguments = {"data_dir": data.data_dir, "manual_dir": data.manual_dir, "dataset_config": data.dataset_config}
+
+    def prepared() -> Path:
+        return prepare.prepare(
+            data.dataset,
+            data_dir=data.data_dir,
+            manual_dir=data.manual_dir,
+            dataset_config=data.dataset_config,
+            allow_partial=data.allow_partial,
+        )
+
     if jax.process_index() == 0:
-        prepare.prepare(data.dataset, **arguments)
+        prepared()
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices("data prepared")
-    return prepare.prepare(data.dataset, **arguments)
+    return prepared()
 
 
 class Splits(NamedTuple):
@@ -144,9 +154,9 @@ def finish_row(
     if row.teacher is not None:
         teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
         source = config.teacher.checkpoint or workdir / row.teacher / "export"
-        teacher = jax.device_put(export.teacher_weights(source, row.teacher, config), sharding.replicated(mesh))
+        teacher = export.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
-    state = jax.device_put(create_state(weights, recipe.optimizer), sharding.replicated(mesh))
+    state = create_state(weights, recipe.optimizer)
 
     held_out = splits.validation
 
@@ -189,8 +199,6 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
     rows = {name: json.loads((workdir / name / "result.json").read_text()) for name in rows_to_train(config)}
     students = [name for name in config.rows if ROWS[name].modality == "rgb"]
     exported = students[-1] if students else config.rows[-1]
-    kept = export.read(workdir / exported / "export")
-    export.save(workdir / "export", exported, config, kept.weights)
     return {
         "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
         "split": config.data.eval_split,

@@ -53,7 +53,7 @@ def train_row(
     """Trains a row to its last step, going on from its latest checkpoint where there is one.
 
     Args:
-        recipe, state, teacher: see `steps.train_step`; on the mesh.
+        recipe, state, teacher: see `steps.train_step`; the teacher on the mesh.
         columns: the training samples.
         validation: the curve's metrics of some weights, every `config.eval_every` steps.
         name: of the row; names its folder and its lines of metrics.
@@ -68,6 +68,7 @@ def train_row(
         Diverged: the loss of a step is not finite; the last good checkpoint is kept.
         CheckpointError: no checkpoint could be written, or the one that is there cannot be read.
     """
+    sharding.local_batch(optim.batch, mesh, "optim.batch")
     data = training_batches(
         columns,
         steps=optim.steps,
@@ -76,9 +77,9 @@ def train_row(
         process=jax.process_index(),
         processes=jax.process_count(),
     )
-    sharding.local_batch(optim.batch, mesh, "optim.batch")
     checkpoints = Checkpoints(workdir / name / "checkpoints")
-    state = checkpoints.restore(state, data)
+    # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
+    state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
     start = int(state.step)
     writer = MetricWriter(
         workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 # Before JAX starts. A cache in the checkout makes the second run of the tests several times faster than the first.
@@ -44,7 +45,7 @@ def small_config(**changes) -> Config:
         "augment": AugmentConfig(flip_horizontal=True, flip_vertical=True),
         "model": ModelConfig(width=4, blocks=(1, 1, 1, 1), reading="32/16/8/8"),
         "optim": optim,
-        "teacher": TeacherConfig(optim=optim),
+        "teacher": TeacherConfig(optim=replace(optim)),
         "eval_batch": 16,
         "checkpoint_every": 2,
         "log_every": 1,

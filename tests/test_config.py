@@ -83,6 +83,8 @@ def test_an_unknown_row_is_named_with_the_known_ones():
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, _, accepted, _ in LIMITS for value in accepted])
 def test_accepted_at_the_limit(field, value):
     config = changed(field, value)
+    for optim in (config.optim, config.teacher.optim):  # a drop may not lie inside the warm-up
+        optim.decay_steps = tuple(step for step in optim.decay_steps if step > optim.warmup_steps)
     validate(config)
     assert value_of(config, field) == value
 
@@ -193,3 +195,37 @@ def test_differences_by_hand():
         "config.seed: 0 here, 3 there",
     ]
     assert differences(ours, ours) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "remedy"),
+    [
+        ("data.train_samples", -5, "0 (all) or more"),
+        ("eval_every", -1, "0 (never) or more"),
+        ("seed", 2**31, "0 to 2³¹−1"),
+        ("name", "../elsewhere", "letters, digits and underscores"),
+        ("loss.lambda_hidden", (1.0, float("nan"), 1.0), "numbers ≥ 0"),
+        ("optim.learning_rate", float("inf"), "a number > 0"),
+        ("optim.weight_decay", -1e-4, "a number ≥ 0"),
+        ("optim.decay_factor", float("nan"), "a number ≥ 0"),
+        ("teacher.optim.decay_steps", (5, 5), "rising steps"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(field, value, remedy):
+    with pytest.raises(ConfigError) as caught:
+        validate(changed(field, value))
+    assert str(caught.value).startswith(f"config.{field} = ")
+    assert remedy in str(caught.value)
+
+
+def test_a_drop_inside_the_warm_up_is_refused():
+    config = Config()
+    config.optim.warmup_steps, config.optim.decay_steps = 10, (5,)
+    with pytest.raises(ConfigError, match="after the warm-up's 10"):
+        validate(config)
+
+
+@pytest.mark.parametrize("tree", [{"optim": 3}, {"model": {"blocks": 3}}, {"optim": {"steps": "x"}}])
+def test_a_field_of_another_type_is_named(tree):
+    with pytest.raises(ConfigError, match="is expected"):
+        from_dict(tree)

@@ -16,7 +16,7 @@ from jax.sharding import AxisType
 
 from pmd_jax import sharding
 from pmd_jax.config import Config, LossConfig
-from pmd_jax.data.augment import Batch
+from pmd_jax.data.augment import Batch, to_inputs
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
 from pmd_jax.state import TrainState, Weights, build, create_state
@@ -86,8 +86,6 @@ def test_teacher_is_left_bitwise_unchanged_and_out_of_the_gradient():
 
 
 def _gradients(recipe, state, teacher, batch):
-    from pmd_jax.data.augment import to_inputs
-
     inputs = to_inputs(batch)
     lesson = recipe.teacher_network.evaluate(teacher, inputs.depth)
     return jax.grad(lambda p: loss_function(p, state.batch_stats, lesson, inputs, recipe)[0])(state.params)
@@ -145,9 +143,10 @@ def test_sharded_step_equals_the_plain_one(devices, axis_type):
         np.testing.assert_allclose(np.asarray(theirs), np.asarray(ours), atol=1e-3 * scale)
 
 
-def test_one_trace_and_one_small_fetch_a_step():
+def test_one_trace_a_step_function():
     recipe, state, teacher = make("pmd_net")
     mesh = sharding.make_mesh(jax.devices()[:1])
+    state, teacher = jax.device_put((state, teacher), sharding.replicated(mesh))
 
     @jax.jit
     @chex.assert_max_traces(n=1)
@@ -159,13 +158,16 @@ def test_one_trace_and_one_small_fetch_a_step():
     assert step._cache_size() == 1
 
 
-def test_prediction_of_a_perfect_network_is_the_truth():
-    """`predict_step` undoes the normalisation: the predicted root plus scale times the pose."""
+def test_predictions_are_placed_with_the_true_root_and_scale():
+    """`predict_step` undoes the normalisation: root plus scale times the network's pose, in metres."""
     recipe, state, _ = make("rgb_baseline")
     batch = batch_of()
-    predicted = predict_step(recipe, state.weights, batch)
-    chex.assert_shape(predicted, (16, 21, 3))
-    assert predicted.dtype == jnp.float32
+    predicted = np.asarray(predict_step(recipe, state.weights, batch))
+    assert predicted.dtype == np.float32
+    pose = np.asarray(recipe.network.evaluate(state.weights, to_inputs(batch).rgb).pose)
+    root = batch.xyz[:, 9]
+    scale = np.linalg.norm(batch.xyz[:, 0] - root, axis=-1)
+    np.testing.assert_allclose(predicted, pose * scale[:, None, None] + root[:, None], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["depth_teacher", "pmd_net_refine_replace"])

@@ -14,10 +14,12 @@ from jaxtyping import Int64
 
 from pmd_jax import sharding
 from pmd_jax.config import ConfigError, DataConfig
+from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch
+from pmd_jax.errors import InputError
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Prepared data that is missing, broken or unfit; the message names it and the remedy."""
 
 
@@ -57,10 +59,7 @@ def read_columns(folder: Path, split: str) -> Columns:
     try:
         builder = tfds.builder_from_directory(folder)
         source = builder.as_data_source(split)
-        count = len(source)
-        if count != builder.info.splits[split].num_examples:
-            raise ValueError(f"{count} records, {builder.info.splits[split].num_examples} expected")
-        columns = None
+        count, columns = len(source), None
         for row, example in enumerate(source):
             if columns is None:
                 columns = {name: np.empty((count, *np.shape(example[name])), _dtype(example[name])) for name in example}
@@ -74,10 +73,27 @@ def read_columns(folder: Path, split: str) -> Columns:
     if missing:
         raise DataError(f"The prepared split in {folder} lacks {missing}; {remedy}.")
     loaded = Columns(*(columns[name] for name in Columns._fields))
-    bad = np.flatnonzero(~np.isfinite(loaded.xyz).all((1, 2)) | ~np.isfinite(loaded.K).all((1, 2)))
-    if bad.size:
-        raise DataError(f"{bad.size} samples of {folder} have joints that are not numbers, first {loaded.key[bad[0]]}.")
+    _check(loaded, folder, remedy)
     return loaded
+
+
+def _check(columns: Columns, folder: Path, remedy: str) -> None:
+    """One pass over the labels, so that a bad one is named here and not met as a NaN in the loss."""
+    if columns.rgb.shape[1:] != (64, 64, 3):
+        raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
+    with np.errstate(invalid="ignore"):
+        scale = hand.normalise(columns.xyz).scale_m
+        faults = {
+            "joints, pixels or intrinsics that are not numbers": ~np.isfinite(columns.xyz).all((1, 2))
+            | ~np.isfinite(columns.uv).all((1, 2))
+            | ~np.isfinite(columns.K).all((1, 2)),
+            "wrist and middle MCP at one place, so no hand scale": scale == 0,
+            "a root that is not in front of the camera": columns.xyz[:, hand.ROOT, 2] <= 0,
+        }
+    for fault, where in faults.items():
+        if where.any():
+            first = columns.key[np.flatnonzero(where)[0]]
+            raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}; {remedy}.")
 
 
 def _text(value):
@@ -147,8 +163,6 @@ def training_batches(
 
 def evaluation_batches(columns: Columns, batch: int, mesh: Mesh) -> Iterator[Batch]:
     """The whole split in order as global batches; the last is filled up with its first sample (index −1)."""
-    import jax
-
     share = batch // jax.process_count()
     for start in range(0, len(columns), batch):
         index = np.arange(start, start + batch)

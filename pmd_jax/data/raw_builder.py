@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -53,11 +54,17 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         Args:
             allow_partial: accept an archive with fewer frames or sequences than the published one.
             allow_bad: leave out up to this many frames that cannot be used; the summary names them.
+
+        Raises:
+            ValueError: `allow_bad` is negative.
         """
+        if allow_bad < 0:
+            raise ValueError(f"allow_bad = {allow_bad} must not be negative; 0 is strict.")
         super().__init__(**kwargs)
         self.allow_partial = allow_partial
         self.allow_bad = allow_bad
-        self._outcomes: dict[str, list[Any]] = {}  # with the number of examples in place of the examples
+        self._outcomes: dict[str, list[Outcome]] = {}  # without their examples, which go to the disk
+        self._samples: Counter[str] = Counter()
         self._sheet: list[dict[str, Any]] = []
 
     @abc.abstractmethod
@@ -81,7 +88,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
             folder = Path(dl_manager.manual_dir)
         except AssertionError as error:  # no such folder, or an empty one: TFDS quotes MANUAL_DOWNLOAD_INSTRUCTIONS
             raise ArchiveError(str(error)) from None
-        self._outcomes, self._sheet = {}, []
+        self._outcomes, self._samples, self._sheet = {}, Counter(), []
         return {split: self._shards(split, tasks) for split, tasks in self.find_tasks(folder).items()}
 
     def _shards(self, split: str, tasks: Sequence[Task]) -> list[Callable[[], Iterator]]:
@@ -90,15 +97,16 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         results = parallel_map(
             type(self).read_task, tasks, total=len(tasks), description=f"{self.name} {split}", unit=unit
         )
-        numbers, every = itertools.count(), max(1, sum(map(len, tasks)) // SHEET_CROPS)
+        every = max(1, sum(map(len, tasks)) // SHEET_CROPS)
         outcomes = self._outcomes[split] = []
 
         def shard(size: int | None) -> Iterator[tuple[str, dict]]:
             for outcome in itertools.islice(results, size):
-                outcomes.append(outcome._replace(examples=len(outcome.examples)))
+                outcomes.append(outcome._replace(examples=[]))
                 for example in outcome.examples:
-                    if next(numbers) % every == 0 and isinstance(example["rgb"], np.ndarray):
+                    if self._samples[split] % every == 0 and isinstance(example["rgb"], np.ndarray):
                         self._sheet.append(example)
+                    self._samples[split] += 1
                     yield example["key"], example
 
         # The last shard takes the stream to its end, where the workers are let go.
@@ -131,7 +139,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
             everything = [observation for group in groups.values() for observation in group]
             splits[split] = {
                 "frames": sum(outcome.frames for outcome in outcomes),
-                "samples": sum(outcome.examples for outcome in outcomes),
+                "samples": self._samples[split],
                 "left_out": [problem for outcome in outcomes for problem in outcome.problems],
                 "figures": selfcheck.statistics(everything) if everything else None,
                 "groups": {name: selfcheck.statistics(group) for name, group in groups.items() if group},

@@ -39,7 +39,26 @@ def larger_side(frame: RhdFrame) -> str:
     return "left" if left.sum() > right.sum() else "right"
 
 
+def pushed_out(frame: RhdFrame, shift_px: int) -> RhdFrame:
+    """The same picture further right, so that its hand leaves it."""
+
+    def push(picture: np.ndarray, filler: int) -> np.ndarray:
+        pushed = np.roll(picture, shift_px, axis=1)
+        pushed[:, :shift_px] = filler
+        return pushed
+
+    return dataclasses.replace(
+        frame,
+        rgb=push(frame.rgb, 255),
+        depth_code=push(frame.depth_code, 60_000),
+        mask=push(frame.mask, 0),
+        K=frame.K + np.array([[0, 0, shift_px], [0, 0, 0], [0, 0, 0]]),
+    )
+
+
 def test_sample_is_the_truth(tmp_path, frames):
+    leaving = pushed_out(frames[1], 319 - int(frames[1].uv_px(larger_side(frames[1]))[:, 0].mean()))
+    frames = [*frames, leaving]
     outcome = read(tmp_path, frames)
     assert not outcome.problems
     assert len(outcome.examples) == len(frames)
@@ -67,6 +86,8 @@ def test_sample_is_the_truth(tmp_path, frames):
         expected = np.where(inside[:, 1][:, None] & inside[:, 0][None], units, 0)
         np.testing.assert_array_equal(example["depth"], expected)
         assert expected.any()
+        assert not example["rgb"][~inside[:, 1]].any()
+    assert (example["depth"][32] == 0).sum() > 20  # the last hand lies half out of the picture
 
 
 def test_depth_decoder_is_exact():

@@ -127,6 +127,14 @@ def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     assert "left out: " in prepare.describe(folder)
 
 
+def test_a_split_without_a_usable_frame_is_refused(tmp_path, files):
+    unusable = {name: data for name, data in files.items() if not name.startswith("evaluation/mask")}
+    raw = mini_archives.write_tree(tmp_path / "raw", unusable)
+    with pytest.raises(ArchiveError, match="no usable frame in the test split"):
+        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True, allow_bad=TEST)
+    assert nothing_prepared(tmp_path / "data")
+
+
 def test_a_corrupt_member_of_a_zip_is_named(tmp_path, files):
     path = mini_archives.write_rhd_zip(tmp_path, files)
     data = bytearray(path.read_bytes())
@@ -195,6 +203,10 @@ def test_a_full_disk_is_said(tmp_path, zipped):
 def test_options_that_mean_nothing_are_refused(tmp_path):
     with pytest.raises(ValueError, match="drawn, not read from an archive"):
         prepare.prepare("rendered_hands", data_dir=tmp_path, allow_bad=1)
+    with pytest.raises(ValueError, match="allow_bad = -1 must not be negative"):
+        prepare.prepare("rhd", data_dir=tmp_path, allow_bad=-1)
+    with pytest.raises(ValueError, match="nonsense"):
+        prepare.prepare("rhd", data_dir=tmp_path, dataset_config="nonsense")
     with pytest.raises(ValueError, match="Unknown data set 'rdh'"):
         prepare.prepare("rdh", data_dir=tmp_path)
 

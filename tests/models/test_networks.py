@@ -100,9 +100,9 @@ def test_both_readings_give_8_by_8_by_512_before_the_pool(reading):
     assert last.shape == (2, 8, 8, 512)
     stem = int(reading.split("/")[0])
     assert sizes.pop(0) == (stem, stem)
-    ends = [sizes[i] for i in (2, 6, 12, 15)]  # 3, 4, 6 and 3 blocks
-    expected = [int(size) for size in reading.split("/")]
-    assert ends == [(size, size, 64 * 2**stage) for stage, size in enumerate(expected)]
+    stages_of = zip((3, 4, 6, 3), reading.split("/"), strict=True)  # the first block of a stage changes the size
+    expected = [(int(n), int(n), 64 * 2**i) for i, (blocks, n) in enumerate(stages_of) for _ in range(blocks)]
+    assert sizes == expected
 
 
 def test_width_scales_the_channels():
