@@ -110,7 +110,9 @@ def save_tree(folder: Path, tree: Any) -> None:
     try:
         ocp.save(folder.absolute(), tree, overwrite=True)
     except Exception as error:  # see Checkpoints.wait
-        raise CheckpointError(f"{folder} could not be written ({_first_line(error)}); make room and run again.") from error
+        raise CheckpointError(
+            f"{folder} could not be written ({_first_line(error)}); make room and run again."
+        ) from error
 
 
 def load_tree(folder: Path, like: Any) -> Any:
@@ -153,7 +155,7 @@ def require_same_tree(saved: Any, expected: Any, where: Path) -> None:
 
 
 def _leaves(tree: Any) -> dict[str, str]:
-    """"path" → "shape dtype"; dictionary keys, positions and field names all count as plain names, as Orbax has it."""
+    """ "path" → "shape dtype"; dictionary keys, positions and field names all count as plain names, as Orbax has it."""
     leaves = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         names = [str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", "")))) for entry in path]
@@ -162,9 +164,7 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 
 def _abstract(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree
-    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
 
 
 def _broken(where: Path, error: Exception) -> CheckpointError:

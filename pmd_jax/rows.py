@@ -43,9 +43,7 @@ ROWS = {
         "PMD-Net without 3 sub-networks", distils=True, heads="joint", paper_epe_mm=(("rhd", 16.52), ("stb", 7.60))
     ),
     "pmd_net": Row("PMD-Net", distils=True, paper_epe_mm=(("rhd", 16.26), ("stb", 7.46))),
-    "pmd_net_refine": Row(
-        "PMD-Net + Refine", distils=True, refine=True, paper_epe_mm=(("rhd", 16.45), ("stb", 6.92))
-    ),
+    "pmd_net_refine": Row("PMD-Net + Refine", distils=True, refine=True, paper_epe_mm=(("rhd", 16.45), ("stb", 6.92))),
     "pmd_net_refine_replace": Row(
         "PMD-Net + Refine + Random Replacement",
         distils=True,

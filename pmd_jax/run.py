@@ -143,9 +143,7 @@ class Splits(NamedTuple):
     test: Columns
 
 
-def finish_row(
-    name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event
-) -> None:
+def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event) -> None:
     """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
     row = ROWS[name]
     optim = config.teacher.optim if row.modality == "depth" else config.optim
@@ -283,5 +281,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     os.replace(partial, path)
-
-

@@ -81,9 +81,7 @@ def train_row(
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
     state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
     start = int(state.step)
-    writer = MetricWriter(
-        workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0
-    )
+    writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0)
     step_function, metric_names = compile_step(recipe, mesh, teacher is not None)
     log = _Log(writer, metric_names, name, start, optim, config.log_every)
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
@@ -146,9 +144,7 @@ def predict(recipe: Recipe, weights: Weights, columns: Columns, batch: int, mesh
 class _Log:
     """Metrics one step late, so that reading them never stalls the device; and the progress bar."""
 
-    def __init__(
-        self, writer: MetricWriter, names: list[str], row: str, start: int, optim: OptimConfig, every: int
-    ):
+    def __init__(self, writer: MetricWriter, names: list[str], row: str, start: int, optim: OptimConfig, every: int):
         self._writer, self._names, self._row, self._every = writer, names, row, every
         self._pending: tuple[int, jax.Array] | None = None
         self._batch = optim.batch

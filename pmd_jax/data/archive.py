@@ -19,12 +19,13 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from pmd_jax.errors import InputError
 
 T = TypeVar("T")
 PICTURE_LIMIT_BYTES = 16 << 20  # the largest real one, an uncompressed 640 × 480 picture, is under 1 MB
 
 
-class ArchiveError(ValueError):
+class ArchiveError(InputError):
     """What is wrong with raw data, said to the person who has to put it right."""
 
 

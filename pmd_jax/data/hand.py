@@ -68,7 +68,9 @@ def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
     low, high = uv_px.min(0) + 0.5, uv_px.max(0) + 0.5
     side = float(margin * (high - low).max())
     if not np.isfinite(side) or side <= 0:
-        raise ValueError(f"The joints span a square of side {side} px; a crop needs finite joints that are not all equal.")
+        raise ValueError(
+            f"The joints span a square of side {side} px; a crop needs finite joints that are not all equal."
+        )
     x0, y0 = (low + high) / 2 - side / 2
     return CropBox(float(x0), float(y0), side)
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from pmd_jax.data import hand
+from pmd_jax.errors import InputError
 
 MAX_REPROJECTION_PX = 1.0
 SKIN_ABOVE_JOINT_MM = (-50.0, 15.0)  # the surface minus the joint: the skin is nearer to the camera
@@ -28,7 +29,7 @@ MIN_ON_HAND_SHARE = 0.5
 _MCP = np.array([5, 9, 13, 17])  # index to little
 
 
-class SelfCheckError(ValueError):
+class SelfCheckError(InputError):
     """The data were read in a way that a hand's geometry rules out."""
 
 
