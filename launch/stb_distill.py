@@ -2,8 +2,9 @@
 
     python -m pmd_jax.main --config=launch/stb_distill.py
 
-Needs the STB files (the sequence zips and labels.zip, or their unpacked tree) in data/raw/stb, see
-docs/datasets.md, and an accelerator. The paper's figures, EPE mean: PMD-Net 7.46 mm; + refine + random replacement 6.80 mm.
+Needs the STB files (the sequence zips and labels.zip, or their unpacked tree) in data/raw/stb, see docs/datasets.md,
+and an accelerator.
+The paper's figures, EPE mean: PMD-Net 7.46 mm; + refine + random replacement 6.80 mm.
 """
 
 from dataclasses import replace

@@ -28,9 +28,10 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
         self._checkpointer = ocp.training.Checkpointer(
-            self.folder,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=ocp.training.preservation_policies.LatestN(2),
+            str(self.folder),
+            # Orbax annotates its own policies with a protocol that they do not meet to the letter.
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # pyright: ignore[reportArgumentType]
+            preservation_policy=ocp.training.preservation_policies.LatestN(2),  # pyright: ignore[reportArgumentType]
             cleanup_tmp_directories=True,
         )
         self._saving = None
@@ -74,7 +75,7 @@ class Checkpoints:
         ) from error
 
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
-        """The latest checkpoint with `state`'s shapes and shardings, and `data` moved to it; `state` where there is none.
+        """The latest checkpoint, with `state`'s shapes and shardings, and `data` moved to it; else `state` itself.
 
         Raises:
             CheckpointError: it is broken, or holds another network (every differing path is named).
@@ -108,7 +109,7 @@ def save_tree(folder: Path, tree: Any) -> None:
         CheckpointError: it cannot be written.
     """
     try:
-        ocp.save(folder.absolute(), tree, overwrite=True)
+        ocp.save(str(folder.absolute()), tree, overwrite=True)
     except Exception as error:  # see Checkpoints.wait
         raise CheckpointError(
             f"{folder} could not be written ({_first_line(error)}); make room and run again."
@@ -125,12 +126,12 @@ def load_tree(folder: Path, like: Any) -> Any:
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint in {folder}; name the folder of a finished run or export.")
     try:
-        saved = ocp.metadata(folder).metadata
+        saved = ocp.metadata(str(folder)).metadata
     except Exception as error:
         raise _broken(folder, error) from error
     require_same_tree(saved, like, folder)
     try:
-        return ocp.load(folder, _abstract(like))
+        return ocp.load(str(folder), _abstract(like))
     except Exception as error:
         raise _broken(folder, error) from error
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from pmd_jax.data.hand import PALM_DATASETS, WRIST_RULES
 from pmd_jax.errors import InputError
 from pmd_jax.models.readings import READINGS
 from pmd_jax.rows import ROWS
@@ -77,6 +78,17 @@ class TeacherConfig:
 
 
 @dataclass
+class EvaluationConfig:
+    """The protocol: what a reported figure means. `metrics.protocol_name` says it in words beside every figure."""
+
+    joint_0: str = "as_labelled"  # or STB's palm made a wrist, in training too: "wrist_from_ring", "wrist_from_middle"
+    count_root: bool = True  # all 21 joints count (the root's error is that of the network's own root), or 20
+    auc_from_mm: float = 20.0
+    auc_to_mm: float = 50.0
+    auc_points: int = 31  # equally spaced thresholds, ends included; 31 is one a millimetre
+
+
+@dataclass
 class Config:
     name: str = "default"  # the run's folder under runs/ unless --workdir says otherwise
     rows: tuple[str, ...] = ("depth_teacher", "rgb_baseline", "pmd_net")  # what to train, in order (rows.py)
@@ -87,6 +99,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage II
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU
     eval_batch: int = 256
     eval_every: int = 0  # steps between evaluations on the validation samples; 0 = never
@@ -128,6 +141,7 @@ def validate(config: Config) -> None:
     _require(weights_ok, "loss.lambda_hidden", config.loss.lambda_hidden, "choose numbers ≥ 0")
     for where, optim in optims:
         _validate_optim(where, optim)
+    _validate_evaluation(config.evaluation, config.data.dataset)
     split = config.data.eval_split
     _require(split in ("test", "validation"), "data.eval_split", split, "choose test or validation")
     _require(config.data.train_samples >= 0, "data.train_samples", config.data.train_samples, "choose 0 (all) or more")
@@ -161,6 +175,22 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
     _require(drops_ok, f"{where}.decay_steps", drops, f"give rising steps after the warm-up's {optim.warmup_steps}")
     _require(_is_weight(optim.decay_factor), f"{where}.decay_factor", optim.decay_factor, "choose a number ≥ 0")
     _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
+
+
+def _validate_evaluation(protocol: EvaluationConfig, dataset: str) -> None:
+    choices = ("as_labelled", *WRIST_RULES)
+    _require(protocol.joint_0 in choices, "evaluation.joint_0", protocol.joint_0, f"choose from {', '.join(choices)}")
+    _require(
+        protocol.joint_0 == "as_labelled" or dataset in PALM_DATASETS,
+        "evaluation.joint_0",
+        protocol.joint_0,
+        f"joint 0 of {dataset} is a wrist, and only the palm centre of {', '.join(PALM_DATASETS)} can be made one: "
+        "choose as_labelled",
+    )
+    low, high = protocol.auc_from_mm, protocol.auc_to_mm
+    _require(0 <= low < math.inf, "evaluation.auc_from_mm", low, "choose a number ≥ 0")
+    _require(low < high < math.inf, "evaluation.auc_to_mm", high, f"choose a number above auc_from_mm = {low:g}")
+    _require(protocol.auc_points >= 2, "evaluation.auc_points", protocol.auc_points, "choose 2 (both ends) or more")
 
 
 def _require(condition: bool, name: str, value: Any, remedy: str) -> None:

@@ -123,8 +123,8 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
     depth = [folder for folder in found if json.loads((folder / "network.json").read_text()).get("row") == row]
     if not depth:
         raise CheckpointError(
-            f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that trained "
-            "one (it holds depth_teacher/export), or leave it empty to train one."
+            f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "
+            f"trained one (it holds {row}/export), or leave it empty to train one."
         )
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())

@@ -1,46 +1,52 @@
-"""How far the joints are off: EPE, PCK and AUC (paper, section 4.1), and the protocol that names a figure.
+"""How far the joints are off: EPE, PCK and AUC (paper, section 4.1), and what to call a figure.
 
 Plain NumPy in float64 on gathered predictions, so that the figure is the same however the work was spread.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
 
+from pmd_jax.config import EvaluationConfig
 from pmd_jax.data import hand
 
-THRESHOLDS_MM = np.arange(0.0, 51.0)
+THRESHOLDS_MM = np.arange(0.0, 51.0)  # of the recorded PCK curve, whatever the AUC's range
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What a number means; its name stands beside every number.
+def protocol_name(protocol: EvaluationConfig, dataset: str) -> str:
+    """What a figure on `dataset` means, in words."""
+    palm = dataset in hand.PALM_DATASETS
+    joint_0 = "palm" if palm and protocol.joint_0 == "as_labelled" else "wrist"
+    joints = "21 joints" if protocol.count_root else "20 joints, root left out"
+    rule, box = "", "GT box"
+    if protocol.joint_0 != "as_labelled":
+        mcp, factor = hand.WRIST_RULES[protocol.joint_0]
+        start = hand.JOINT_NAMES[mcp].replace("_mcp", " MCP")
+        rule = f"wrist = {start} + {factor:g}·(palm − {start}), "
+        box = "GT box of the labelled joints"  # the crops are prepared once, around the palm
+    return (
+        f"root middle MCP and scale {joint_0}–middle MCP known, {rule}{box}, {joints}, "
+        f"AUC {protocol.auc_from_mm:g}–{protocol.auc_to_mm:g} mm at {protocol.auc_points} thresholds"
+    )
 
-    Attributes:
-        count_root: all 21 joints count (the root's error is then that of the network's own root), or 20.
-        auc_from_mm, auc_to_mm: range of the AUC.
-        auc_points: how many equally spaced thresholds, ends included; 31 is one a millimetre.
-    """
 
-    count_root: bool = True
-    auc_from_mm: float = 20.0
-    auc_to_mm: float = 50.0
-    auc_points: int = 31
+def auc_thresholds_mm(protocol: EvaluationConfig) -> Float[np.ndarray, " t"]:
+    """The grid of the AUC."""
+    return np.linspace(protocol.auc_from_mm, protocol.auc_to_mm, protocol.auc_points)
 
-    @property
-    def thresholds_mm(self) -> Float[np.ndarray, " t"]:
-        return np.linspace(self.auc_from_mm, self.auc_to_mm, self.auc_points)
 
-    @property
-    def name(self) -> str:
-        joints = "21 joints" if self.count_root else "20 joints, root left out"
-        return (
-            f"root middle MCP and scale wrist–middle MCP known, GT box, {joints}, "
-            f"AUC {self.auc_from_mm:g}–{self.auc_to_mm:g} mm at {self.auc_points} thresholds"
-        )
+def auc_key(protocol: EvaluationConfig) -> str:
+    """The AUC's name among the figures: `auc_20_50`, or what the range is."""
+    return f"auc_{protocol.auc_from_mm:g}_{protocol.auc_to_mm:g}"
+
+
+def find_auc(figures: Iterable[str]) -> tuple[str, str]:
+    """The AUC's key among a row's figures, and its range for a table's head: ("auc_20_50", "20–50")."""
+    key = next((name for name in figures if name.startswith("auc_")), auc_key(EvaluationConfig()))
+    return key, key.removeprefix("auc_").replace("_", "–")
 
 
 def joint_errors_mm(
@@ -64,9 +70,7 @@ def auc(errors_mm: Float[np.ndarray, "n j"], thresholds_mm: Float[np.ndarray, " 
 
 
 def evaluate(
-    predicted_m: Float[np.ndarray, "n 21 3"],
-    true_m: Float[np.ndarray, "n 21 3"],
-    protocol: Protocol = Protocol(),  # noqa: B008 - frozen
+    predicted_m: Float[np.ndarray, "n 21 3"], true_m: Float[np.ndarray, "n 21 3"], protocol: EvaluationConfig
 ) -> dict:
     """All figures of one row on one split, as JSON types."""
     errors = joint_errors_mm(predicted_m, true_m)
@@ -75,7 +79,7 @@ def evaluate(
     return {
         "epe_mm": float(errors[:, counted].mean()),
         "epe_median_mm": float(np.median(errors[:, counted])),
-        "auc_20_50": auc(errors[:, counted], protocol.thresholds_mm),
+        auc_key(protocol): auc(errors[:, counted], auc_thresholds_mm(protocol)),
         "epe_per_joint_mm": errors.mean(0).tolist(),
         "error_per_axis_mm": axis_errors.tolist(),
         "pck": {"thresholds_mm": THRESHOLDS_MM.tolist(), "pck": pck(errors[:, counted], THRESHOLDS_MM).tolist()},

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pmd_jax import figures
+from pmd_jax import figures, metrics
 from pmd_jax.data.hand import BONES
 
 GRID_EXAMPLES = 3  # hands in a static figure, as many as a page is wide
@@ -53,6 +53,7 @@ def render(workdir: Path) -> str:
     """The report as text; reads the workdir, writes nothing. Raises as `write_report`."""
     results = _read_results(workdir / "results.json")
     titles = {row: str(values.get("title", row)) for row, values in results["rows"].items()}
+    auc, auc_range = metrics.find_auc(next(iter(results["rows"].values()), ()))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -62,8 +63,9 @@ def render(workdir: Path) -> str:
     )
     return environment.get_template("report.html.jinja").render(
         results=results,
-        table=[_table_row(titles[row], values) for row, values in results["rows"].items()],
-        accuracy=_accuracy_figures(results["rows"], titles),
+        table=[_table_row(titles[row], values, auc) for row, values in results["rows"].items()],
+        auc_range=auc_range,
+        accuracy=_accuracy_figures(results["rows"], titles, auc, auc_range),
         config=_flatten(_read_config(workdir / "config.json")),
         **_curve_figures(workdir / "metrics.jsonl", titles),
         **_example_figures(workdir / "examples.npz", titles),
@@ -108,12 +110,12 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
     return pairs
 
 
-def _table_row(title: str, values: Mapping[str, Any]) -> list[str]:
+def _table_row(title: str, values: Mapping[str, Any], auc: str) -> list[str]:
     """Cells in the order of the table's head; a figure that the run did not measure is a dash."""
     formats = {
         "epe_mm": "{:.2f}",
         "epe_median_mm": "{:.2f}",
-        "auc_20_50": "{:.4f}",
+        auc: "{:.4f}",
         "parameters": "{:,.0f}",
         "steps": "{:,.0f}",
         "train_seconds": "duration",
@@ -135,7 +137,9 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
-def _accuracy_figures(rows: Mapping[str, Any], titles: Mapping[str, str]) -> list[tuple[str, str]]:
+def _accuracy_figures(
+    rows: Mapping[str, Any], titles: Mapping[str, str], auc: str, auc_range: str
+) -> list[tuple[str, str]]:
     """(caption, SVG) for the figures that results.json has the numbers of."""
     names = _distinct(titles)
 
@@ -148,12 +152,12 @@ def _accuracy_figures(rows: Mapping[str, Any], titles: Mapping[str, str]) -> lis
     pck = {names[row]: (array(row, "pck", "thresholds_mm"), array(row, "pck", "pck")) for row in rows}
     joints = {names[row]: array(row, "epe_per_joint_mm") for row in rows}
     axes = {names[row]: array(row, "error_per_axis_mm") for row in rows}
-    auc = {names[row]: rows[row]["auc_20_50"] for row in rows if isinstance(rows[row].get("auc_20_50"), int | float)}
+    areas = {names[row]: rows[row][auc] for row in rows if isinstance(rows[row].get(auc), int | float)}
 
     drawn = []
     if any(len(x) for x, _ in pck.values()):
-        caption = "PCK between 20 and 50 mm with the area under each curve (the paper's Figure 6)."
-        drawn.append((caption, _svg(figures.pck_curves(pck, auc))))
+        caption = f"PCK between 20 and 50 mm, and the area under each curve over {auc_range} mm (the paper's Figure 6)."
+        drawn.append((caption, _svg(figures.pck_curves(pck, areas))))
     if any(len(error) for error in axes.values()):
         drawn.append(("Error along each axis of the camera.", _svg(figures.per_axis_bars(_filled(axes, 3)))))
     if any(len(error) for error in joints.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from pmd_jax import export, metrics, prepare, report, sharding
 from pmd_jax.config import Config, ConfigError, config_hash, differences, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
-from pmd_jax.data.pipeline import Columns, hold_out, read_columns
+from pmd_jax.data.pipeline import Columns, hold_out, place_joint_0, read_columns
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
@@ -46,40 +48,43 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
     if config.teacher.checkpoint:  # before hours of preparation
         for row in needed_teachers(config):
             export.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
-    claim_workdir(config, workdir)
-    folder = prepare_once(config)
-    train, validation = hold_out(read_columns(folder, "train"), config.data)
-    test = validation if config.data.eval_split == "validation" else read_columns(folder, "test")
-    assert test is not None  # validate() made sure of it
+    check_workdir(config, workdir)
+    splits = read_splits(config, prepare_once(config))
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        _write_json(workdir / "config.json", to_dict(config))
     started = _now()
     with stop_on_sigterm() as stop:
         for name in rows_to_train(config):
             if not (workdir / name / "result.json").exists():
-                finish_row(name, config, mesh, Splits(train, validation, test), workdir, stop)
+                finish_row(name, config, mesh, splits, workdir, stop)
     results = collect_results(config, workdir, started)
     if jax.process_index() == 0:
         export.copy(workdir / results["exported_row"] / "export", workdir / "export")
-        write_examples(config, workdir, test)
+        write_examples(config, workdir, splits.test)
         _write_json(workdir / "results.json", results)
         report.write_report(workdir)
     return results
 
 
 def needed_teachers(config: Config) -> list[str]:
-    """The teacher rows that the configured rows are distilled from, without those the rows name themselves."""
+    """The teacher rows that the configured rows are distilled from."""
     teachers = [ROWS[name].teacher for name in config.rows]
-    return list(dict.fromkeys(name for name in teachers if name is not None and name not in config.rows))
+    return list(dict.fromkeys(name for name in teachers if name is not None))
 
 
 def rows_to_train(config: Config) -> list[str]:
-    """The configured rows, teachers before their students."""
-    missing = [] if config.teacher.checkpoint else needed_teachers(config)
-    rows = [*missing, *config.rows]
+    """The configured rows and their teachers first, unless `config.teacher.checkpoint` has these already."""
+    teachers = needed_teachers(config)
+    if config.teacher.checkpoint:
+        rows = [name for name in config.rows if name not in teachers]
+    else:
+        rows = list(dict.fromkeys([*teachers, *config.rows]))
     return sorted(rows, key=lambda name: ROWS[name].modality != "depth")
 
 
-def claim_workdir(config: Config, workdir: Path) -> None:
-    """Writes config.json, or compares with the one that is there.
+def check_workdir(config: Config, workdir: Path) -> None:
+    """Compares with the configuration of the run that is there, if there is one.
 
     Raises:
         ConfigError: the folder is a file, or holds another configuration's run.
@@ -98,9 +103,6 @@ def claim_workdir(config: Config, workdir: Path) -> None:
                 f"{workdir} holds the run of another configuration; name another --workdir or delete it:\n  "
                 + "\n  ".join(changed)
             )
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_json(path, to_dict(config))
 
 
 def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,18 @@ class Splits(NamedTuple):
     test: Columns
 
 
+def read_splits(config: Config, folder: Path) -> Splits:
+    """The prepared splits with joint 0 where the protocol wants it, in training as in evaluation: it sets the scale."""
+
+    def read(split: str) -> Columns:
+        return place_joint_0(read_columns(folder, split), config.evaluation.joint_0)
+
+    train, validation = hold_out(read("train"), config.data)
+    test = validation if config.data.eval_split == "validation" else read("test")
+    assert test is not None  # validate() made sure of it
+    return Splits(train, validation, test)
+
+
 def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event) -> None:
     """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
     row = ROWS[name]
@@ -156,19 +170,15 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
     state = create_state(weights, recipe.optimizer)
 
-    held_out = splits.validation
-
-    def curve(weights: Weights) -> dict[str, float]:
-        figures = metrics.evaluate(predict(recipe, weights, held_out, config.eval_batch, mesh), held_out.xyz)
-        return {"eval/epe_mm": figures["epe_mm"], "eval/auc_20_50": figures["auc_20_50"]}
-
-    watches = held_out is not None and config.eval_every > 0
+    curve = None
+    if splits.validation is not None and config.eval_every > 0:
+        curve = functools.partial(validation_figures, recipe, splits.validation, config, mesh)
     state, seconds = train_row(
         recipe,
         state,
         teacher,
         splits.train,
-        curve if watches else None,
+        curve,
         name=name,
         config=config,
         optim=optim,
@@ -182,7 +192,8 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
         np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))
         result = {
             "title": row.title,
-            **metrics.evaluate(predicted, splits.test.xyz),
+            "protocol": metrics.protocol_name(config.evaluation, config.data.dataset),
+            **metrics.evaluate(predicted, splits.test.xyz, config.evaluation),
             "parameters": parameter_count(state.params),
             "steps": optim.steps,
             "train_seconds": round(seconds, 1),
@@ -190,6 +201,15 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "seed": config.seed,
         }
         _write_json(workdir / name / "result.json", result)
+
+
+def validation_figures(
+    recipe: Recipe, held_out: Columns, config: Config, mesh: Mesh, weights: Weights
+) -> dict[str, float]:
+    """A point of the curves: what the weights reach on the validation samples."""
+    predicted = predict(recipe, weights, held_out, config.eval_batch, mesh)
+    figures = metrics.evaluate(predicted, held_out.xyz, config.evaluation)
+    return {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
 
 
 def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:
@@ -200,7 +220,7 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
     return {
         "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
         "split": config.data.eval_split,
-        "protocol": metrics.Protocol().name,
+        "protocol": metrics.protocol_name(config.evaluation, config.data.dataset),
         "exported_row": exported,
         "command": " ".join(["python -m pmd_jax.main", *sys.argv[1:]]),
         "hardware": hardware(),
@@ -238,9 +258,9 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
         with np.load(workdir / name / "predictions.npz") as saved:
             poses[f"pose_{name}"] = saved["xyz_m"][chosen]
     samples = test.take(chosen)
-    pictures = samples.rgb[:6]
+    pictures = jnp.asarray(samples.rgb[:6])
     shown = config.augment.__class__(block_size=config.augment.block_size, block_probability=1.0)
-    replaced, blocks = replace_block(pictures, sample_keys(config.seed, 0, np.arange(len(pictures))), shown)
+    replaced, blocks = replace_block(pictures, sample_keys(config.seed, jnp.int32(0), jnp.arange(len(pictures))), shown)
     partial = workdir / "examples.partial.npz"
     np.savez_compressed(
         partial,
@@ -250,7 +270,7 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
         xyz_m=samples.xyz,
         K=samples.K,
         key=samples.key.astype(str),
-        occlusion_before=pictures,
+        occlusion_before=np.asarray(pictures),
         occlusion_after=np.asarray(replaced),
         occlusion_block=np.asarray(blocks),
         **poses,
@@ -261,13 +281,15 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
 def table(results: dict[str, Any]) -> str:
     """The final table for the terminal."""
     width = max(len(row["title"]) for row in results["rows"].values())
+    auc, auc_range = metrics.find_auc(next(iter(results["rows"].values())))
+    auc_head = f"AUC {auc_range}"
     lines = [
         f"{results['dataset']}, {results['split']} split; {results['protocol']}",
-        f"{'':{width}}  EPE mm  median  AUC 20–50  parameters  images/s",
+        f"{'':{width}}  EPE mm  median  {auc_head}  parameters  images/s",
     ]
     for row in results["rows"].values():
         lines.append(
-            f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row['auc_20_50']:9.3f}"
+            f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row[auc]:{len(auc_head)}.3f}"
             f"  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
         )
     return "\n".join(lines)

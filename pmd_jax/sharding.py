@@ -14,7 +14,7 @@ from pmd_jax.config import ConfigError
 DATA = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None, axis_type: AxisType = AxisType.Auto) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None, axis_type: AxisType = AxisType.Auto) -> Mesh:
     """All devices of all processes on one axis called "data"."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (DATA,), axis_types=(axis_type,), devices=devices)

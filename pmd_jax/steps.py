@@ -68,7 +68,7 @@ def train_step(
     """
     inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
     lesson = None
-    if teacher is not None:
+    if teacher is not None and recipe.teacher_network is not None:
         lesson = recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
     differentiate = jax.value_and_grad(loss_function, has_aux=True)
     (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, lesson, inputs, recipe)

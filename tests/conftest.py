@@ -24,7 +24,7 @@ from pmd_jax.data.pipeline import Columns
 def make_columns(count: int, seed: int = 0) -> Columns:
     """Made-up prepared samples: noise for pictures, random joints that project where `uv` says."""
     generator = np.random.default_rng(seed)
-    xyz = generator.normal(0, 0.04, (count, 21, 3)) + [0.02, -0.03, 0.5]
+    xyz = generator.normal(0, 0.04, (count, 21, 3)) + np.array([0.02, -0.03, 0.5])
     K = np.tile(np.array([[150.0, 0, 28.0], [0, 155.0, 36.0], [0, 0, 1]]), (count, 1, 1))
     return Columns(
         rgb=generator.integers(0, 256, (count, 64, 64, 3), np.uint8),

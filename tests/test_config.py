@@ -43,6 +43,10 @@ LIMITS = [
     ("loss.lambda_feature", (-1.0, float("inf")), (0.0,), "choose a number ≥ 0"),
     ("data.eval_split", ("train", ""), ("test",), "choose test or validation"),
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
+    ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
+    ("evaluation.auc_from_mm", (-1.0, float("nan"), float("inf")), (0.0, 49.9), "choose a number ≥ 0"),
+    ("evaluation.auc_to_mm", (20.0, 10.0, float("nan"), float("inf")), (20.1, 80.0), "above auc_from_mm = 20"),
+    ("evaluation.auc_points", (1, 0), (2, 20), "choose 2 (both ends) or more"),
     ("compute_dtype", ("float16", ""), ("auto", "float32", "bfloat16"), "'auto', 'float32', 'bfloat16'"),
     ("eval_batch", (0,), (1,), "choose 1 or more"),
     ("checkpoint_every", (0,), (1,), "choose 1 or more"),
@@ -106,6 +110,20 @@ def test_defaults_are_accepted(config):
     assert to_dict(config) == before  # a check changes nothing
 
 
+@pytest.mark.parametrize("rule", ["wrist_from_ring", "wrist_from_middle"])
+def test_only_a_palm_can_be_made_a_wrist(rule):
+    config = changed("evaluation.joint_0", rule)
+    config.data.dataset = "stb"
+    validate(config)
+    for dataset in ("rhd", "rendered_hands"):
+        config.data.dataset = dataset
+        with pytest.raises(ConfigError) as caught:
+            validate(config)
+        message = str(caught.value)
+        assert message.startswith(f"config.evaluation.joint_0 = {rule!r}: joint 0 of {dataset} is a wrist")
+        assert message.endswith("choose as_labelled.")
+
+
 def test_defaults_are_the_papers():
     """Section 4.2 on RHD; reading.md fixes the rest."""
     config = Config()
@@ -116,6 +134,9 @@ def test_defaults_are_the_papers():
         assert (optim.learning_rate, optim.weight_decay, optim.decay_steps) == (1e-4, 5e-4, (60_000,))
         assert (optim.schedule, optim.decay_factor, optim.decoupled) == ("step", 0.1, False)
         assert (optim.batch, optim.steps) == (64, 90_000)
+    protocol = config.evaluation
+    assert (protocol.joint_0, protocol.count_root) == ("as_labelled", True)
+    assert (protocol.auc_from_mm, protocol.auc_to_mm, protocol.auc_points) == (20, 50, 31)
     assert (config.model.width, config.model.blocks, config.model.reading) == (64, (3, 4, 6, 3), "64/32/16/8")
 
 

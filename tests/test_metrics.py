@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from pmd_jax import metrics
+from pmd_jax.config import EvaluationConfig
 from pmd_jax.data import hand
-from pmd_jax.metrics import Protocol, auc, evaluate, joint_errors_mm, pck
+from pmd_jax.metrics import auc, auc_thresholds_mm, find_auc, joint_errors_mm, pck, protocol_name
 
-ROOT_OUT = Protocol(count_root=False)
+PAPER = EvaluationConfig()
+ROOT_OUT = EvaluationConfig(count_root=False)
+
+
+def evaluate(predicted: np.ndarray, true: np.ndarray, protocol: EvaluationConfig = PAPER) -> dict:
+    return metrics.evaluate(predicted, true, protocol)
 
 
 def poses(count: int = 7, error_m: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +64,7 @@ def test_one_error_by_hand():
     assert evaluate(predicted, true)["epe_mm"] == pytest.approx(13 / 21)
 
 
-@pytest.mark.parametrize("protocol", [Protocol(), ROOT_OUT], ids=["21 joints", "20 joints"])
+@pytest.mark.parametrize("protocol", [PAPER, ROOT_OUT], ids=["21 joints", "20 joints"])
 def test_figures_equal_brute_force(protocol):
     errors = errors_by_brute_force(*poses())
     if not protocol.count_root:
@@ -81,7 +87,7 @@ def test_a_perfect_prediction():
 
 def test_auc_of_one_error_by_hand():
     """Right from 30 mm on: 20 of the 30 millimetres, and half of the grid's step up to 30."""
-    thresholds = Protocol().thresholds_mm
+    thresholds = auc_thresholds_mm(PAPER)
     assert auc(np.full((3, 21), 30.0), thresholds) == pytest.approx(20.5 / 30)
     assert auc(np.full((3, 21), 29.5), thresholds) == pytest.approx(20.5 / 30)
     assert auc(np.full((3, 21), 30.001), thresholds) == pytest.approx(19.5 / 30)
@@ -129,23 +135,60 @@ def test_figures_per_joint_and_per_axis():
 
 
 @pytest.mark.parametrize(
-    ("protocol", "thresholds"),
+    ("protocol", "thresholds", "key"),
     [
-        (Protocol(), [20.0 + i for i in range(31)]),
-        (Protocol(auc_points=20), [20 + 30 * i / 19 for i in range(20)]),  # the grid other papers use
-        (Protocol(auc_from_mm=0.0, auc_points=51), [float(i) for i in range(51)]),
+        (PAPER, [20.0 + i for i in range(31)], "auc_20_50"),
+        (EvaluationConfig(auc_points=20), [20 + 30 * i / 19 for i in range(20)], "auc_20_50"),
+        (EvaluationConfig(auc_from_mm=0.0, auc_points=51), [float(i) for i in range(51)], "auc_0_50"),
+        # What of 20 thresholds from 0 to 50 lies above 20: the grid that others' "20 to 50" often is.
+        (
+            EvaluationConfig(auc_from_mm=400 / 19, auc_points=12),
+            [50 * i / 19 for i in range(8, 20)],
+            "auc_21.0526_50",
+        ),
+        (EvaluationConfig(auc_to_mm=80.0, auc_points=3), [20.0, 50.0, 80.0], "auc_20_80"),
     ],
 )
-def test_threshold_grids(protocol, thresholds):
-    np.testing.assert_allclose(protocol.thresholds_mm, thresholds)
-    errors = joint_errors_mm(*poses())
-    assert auc(errors, protocol.thresholds_mm) == pytest.approx(auc_by_brute_force(errors, thresholds))
+def test_threshold_grids(protocol, thresholds, key):
+    np.testing.assert_allclose(auc_thresholds_mm(protocol), thresholds)
+    figures = evaluate(*poses(), protocol)
+    assert figures[key] == pytest.approx(auc_by_brute_force(joint_errors_mm(*poses()), thresholds))
+    assert [name for name in figures if name.startswith("auc")] == [key]  # no figure under another range's name
+    assert find_auc(figures) == (key, key.removeprefix("auc_").replace("_", "–"))
+
+
+def test_the_range_changes_the_auc_and_nothing_else():
+    narrow, wide = evaluate(*poses()), evaluate(*poses(), EvaluationConfig(auc_from_mm=0.0))
+    assert wide.pop("auc_0_50") < narrow.pop("auc_20_50")
+    assert wide == narrow
+
+
+def test_rows_without_an_auc_have_the_papers_head():
+    assert find_auc({"epe_mm": 1.0}) == ("auc_20_50", "20–50")
 
 
 def test_protocols_have_names_of_their_own():
-    protocols = [Protocol(), ROOT_OUT, Protocol(auc_points=20), Protocol(auc_from_mm=0.0), Protocol(auc_to_mm=40.0)]
-    assert len({protocol.name for protocol in protocols}) == len(protocols)
-    assert "21 joints, AUC 20–50 mm at 31 thresholds" in Protocol().name
+    protocols = [
+        PAPER,
+        ROOT_OUT,
+        EvaluationConfig(auc_points=20),
+        EvaluationConfig(auc_from_mm=0.0),
+        EvaluationConfig(auc_to_mm=40.0),
+        *(EvaluationConfig(joint_0=rule) for rule in hand.WRIST_RULES),
+    ]
+    assert len({protocol_name(protocol, "stb") for protocol in protocols}) == len(protocols)
+
+
+def test_the_name_says_what_joint_0_is():
+    counted = "21 joints, AUC 20–50 mm at 31 thresholds"
+    known = "root middle MCP and scale {}–middle MCP known"
+    assert protocol_name(PAPER, "rhd") == f"{known.format('wrist')}, GT box, {counted}"
+    assert protocol_name(PAPER, "stb") == f"{known.format('palm')}, GT box, {counted}"
+    moved = protocol_name(EvaluationConfig(joint_0="wrist_from_middle"), "stb")
+    rule = "wrist = middle MCP + 2.2·(palm − middle MCP)"
+    assert moved == f"{known.format('wrist')}, {rule}, GT box of the labelled joints, {counted}"
+    moved = protocol_name(EvaluationConfig(joint_0="wrist_from_ring"), "stb")
+    assert "scale wrist–middle MCP known, wrist = ring MCP + 2·(palm − ring MCP), " in moved
 
 
 def test_figures_do_not_depend_on_the_order_of_samples():

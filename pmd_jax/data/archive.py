@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
 from pmd_jax.errors import InputError
 
 T = TypeVar("T")

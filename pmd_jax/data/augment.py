@@ -6,7 +6,7 @@ processes share it. Student and teacher of one step see the same flips.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +19,19 @@ DEPTH_WINDOW_M = 0.2  # half the depth range around the root; in metres, as STB'
 
 
 class Batch(NamedTuple):
-    """A batch of prepared samples (design: "the prepared example") with their index in the split."""
+    """A batch of prepared samples (data/prepared.py): NumPy's arrays on the host, JAX's on the devices."""
 
-    rgb: UInt8[Array, "b 64 64 3"]
-    depth: UInt16[Array, "b 64 64"]  # 0.1 mm, 0 = missing
-    xyz: Float[Array, "b 21 3"]  # metres, camera frame
-    uv: Float[Array, "b 21 2"]  # pixels of the crop
-    visible: Bool[Array, "b 21"]
-    K: Float[Array, "b 3 3"]
-    is_left: Bool[Array, " b"]
-    index: Int32[Array, " b"]
+    rgb: UInt8[Any, "b 64 64 3"]
+    depth: UInt16[Any, "b 64 64"]  # 0.1 mm, 0 = missing
+    xyz: Float[Any, "b 21 3"]  # metres, camera frame
+    uv: Float[Any, "b 21 2"]  # pixels of the crop
+    visible: Bool[Any, "b 21"]
+    K: Float[Any, "b 3 3"]
+    is_left: Bool[Any, " b"]
+    index: Int32[Any, " b"]  # in the split
 
 
-def sample_keys(seed: int | Int32[Array, ""], step: Int32[Array, ""], index: Int32[Array, " b"]) -> Key[Array, " b"]:
+def sample_keys(seed: Int32[Any, ""], step: Int32[Any, ""], index: Int32[Any, " b"]) -> Key[Array, " b"]:
     """One random key a sample, from (seed, step, index in the data set) and nothing else."""
     step_key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(jax.random.fold_in, (None, 0))(step_key, index)
@@ -44,7 +44,7 @@ def flip(batch: Batch, keys: Key[Array, " b"], config: AugmentConfig) -> Batch:
     return jax.vmap(_flip_sample)(batch, draws & allowed)
 
 
-def _flip_sample(sample: Batch, flips: Bool[Array, "2"]) -> Batch:
+def _flip_sample(sample: Batch, flips: Bool[Array, 2]) -> Batch:
     flip_u, flip_v = flips
 
     def mirror(image):
@@ -58,7 +58,7 @@ def _flip_sample(sample: Batch, flips: Bool[Array, "2"]) -> Batch:
     return flipped._replace(xyz=xyz, uv=uv, K=K, is_left=is_left)
 
 
-def replace_block(rgb: UInt8[Array, "b 64 64 3"], keys: Key[Array, " b"], config: AugmentConfig):
+def replace_block(rgb: UInt8[Any, "b 64 64 3"], keys: Key[Array, " b"], config: AugmentConfig):
     """Random block replacement (section 3.4): a K×K block takes the values of its right neighbour.
 
     The block is drawn uniformly where both fit in the picture.

@@ -2,12 +2,12 @@
 
 Joints follow the order wrist (or palm centre, STB), then thumb, index, middle, ring and little finger, each from its
 base to its tip. Frames: camera x right, y down, z forward, in metres; image u right, v down, in pixels whose centres
-lie at integers. Everything works on NumPy and on JAX arrays alike unless it says otherwise.
+lie at integers. Arrays typed `Any` may be NumPy's or JAX's.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Num, UInt8, UInt16
@@ -22,30 +22,45 @@ JOINT_NAMES = (
 ROOT = 9  # the middle finger's MCP: origin of the normalised pose (paper, section 4.2)
 WRIST = 0
 BONES = tuple((WRIST if j % 4 == 1 else j - 1, j) for j in range(1, NUM_JOINTS))  # (parent, child) pairs
+PALM_DATASETS = ("stb",)  # their joint 0 is the palm centre, not the wrist
+# How others make a wrist of the palm centre: (MCP to start from, how many times as far from it as the palm).
+WRIST_RULES = {"wrist_from_ring": (13, 2.0), "wrist_from_middle": (ROOT, 2.2)}
 DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured
 
 
 class NormalisedPose(NamedTuple):
     """A pose with its root at the origin and the wrist to middle MCP distance at one (paper, figure 5)."""
 
-    pose: Float[np.ndarray, "*b 21 3"]  # hand scales
-    root_m: Float[np.ndarray, "*b 3"]  # metres, camera frame
-    scale_m: Float[np.ndarray, "*b"]  # metres
+    pose: Float[Any, "*b 21 3"]  # hand scales
+    root_m: Float[Any, "*b 3"]  # metres, camera frame
+    scale_m: Float[Any, "*b"]  # metres
 
 
-def normalise(xyz_m: Float[np.ndarray, "*b 21 3"]) -> NormalisedPose:
+def normalise(xyz_m: Float[Any, "*b 21 3"]) -> NormalisedPose:
     """Camera-frame joints in metres to root-relative joints in hand scales."""
     root = xyz_m[..., ROOT, :]
     scale = ((xyz_m[..., WRIST, :] - root) ** 2).sum(-1) ** 0.5
     return NormalisedPose((xyz_m - root[..., None, :]) / scale[..., None, None], root, scale)
 
 
-def denormalise(normalised: NormalisedPose) -> Float[np.ndarray, "*b 21 3"]:
+def denormalise(normalised: NormalisedPose) -> Float[Any, "*b 21 3"]:
     """The inverse of `normalise`: metres in the camera frame."""
     return normalised.pose * normalised.scale_m[..., None, None] + normalised.root_m[..., None, :]
 
 
-def project(xyz_m: Float[np.ndarray, "*b j 3"], K: Float[np.ndarray, "*b 3 3"]) -> Float[np.ndarray, "*b j 2"]:
+def wrist_from_palm(xyz_m: Float[np.ndarray, "*b 21 3"], rule: str) -> Float[np.ndarray, "*b 21 3"]:
+    """Joints with the palm centre (joint 0) moved to where a wrist would be: MCP + factor·(palm − MCP).
+
+    The rules of `WRIST_RULES` are guesses that other papers' figures on STB rest on, some 20 mm apart: hand3d and Ge
+    start from the ring finger, bihand from the middle finger (docs/datasets.md, "Where loaders disagree").
+    """
+    joint, factor = WRIST_RULES[rule]
+    mcp, palm = xyz_m[..., joint, :], xyz_m[..., WRIST, :]
+    wrist = mcp + factor * (palm - mcp)
+    return np.concatenate([wrist[..., None, :], xyz_m[..., 1:, :]], axis=-2)
+
+
+def project(xyz_m: Float[Any, "*b j 3"], K: Float[Any, "*b 3 3"]) -> Float[Any, "*b j 2"]:
     """Pinhole projection K·xyz/z in pixels."""
     homogeneous = (K[..., None, :, :] @ xyz_m[..., None])[..., 0]
     return homogeneous[..., :2] / homogeneous[..., 2:]
@@ -116,12 +131,12 @@ def crop_depth(depth: UInt16[np.ndarray, "h w"], box: CropBox, size: int) -> UIn
 
 
 def flip_labels(
-    xyz_m: Float[np.ndarray, "21 3"],
-    uv_px: Float[np.ndarray, "21 2"],
-    K: Float[np.ndarray, "3 3"],
-    is_left: Bool[np.ndarray, ""],
-    flip_u: Bool[np.ndarray, ""],
-    flip_v: Bool[np.ndarray, ""],
+    xyz_m: Float[Any, "21 3"],
+    uv_px: Float[Any, "21 2"],
+    K: Float[Any, "3 3"],
+    is_left: Bool[Any, ""],
+    flip_u: Bool[Any, ""],
+    flip_v: Bool[Any, ""],
     size: int,
 ):
     """Labels of a crop mirrored left–right (`flip_u`) and top–bottom (`flip_v`); K·xyz/z = uv stays true.
@@ -138,10 +153,12 @@ def flip_labels(
     return xyz, uv, K_flipped, is_left ^ (flip_u ^ flip_v)
 
 
-def _vector(like, *values):
+def _vector(like: Any, *values: Any) -> Any:
     """Scalars, some of which may be traced, as one vector of `like`'s dtype.
 
     A sum, not a stack: under explicit sharding a stack wants all its parts spread alike, and a constant is not.
     """
     units = np.eye(len(values), dtype=like.dtype)
-    return sum(value * unit for value, unit in zip(values, units, strict=True)).astype(like.dtype)
+    return sum((value * unit for value, unit in zip(values, units, strict=True)), np.zeros((), like.dtype)).astype(
+        like.dtype
+    )

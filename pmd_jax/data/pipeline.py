@@ -96,6 +96,23 @@ def _check(columns: Columns, folder: Path, remedy: str) -> None:
             raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}; {remedy}.")
 
 
+def place_joint_0(columns: Columns, rule: str) -> Columns:
+    """The split as `config.evaluation.joint_0` wants it: as labelled, or with the palm centre made a wrist.
+
+    Its pixel moves with it (K·xyz/z = uv stays true); the crop does not, so that the wrist may lie outside. Like STB's
+    other joints it counts as visible where it lies inside the picture.
+    """
+    if rule == "as_labelled":
+        return columns
+    xyz = hand.wrist_from_palm(columns.xyz, rule)
+    uv, visible = columns.uv.copy(), columns.visible.copy()
+    uv[:, hand.WRIST] = hand.project(xyz[:, [hand.WRIST]], columns.K)[:, 0]
+    height, width = columns.rgb.shape[1:3]
+    visible[:, hand.WRIST] &= ((uv[:, hand.WRIST] > -0.5) & (uv[:, hand.WRIST] < [width - 0.5, height - 0.5])).all(-1)
+    # Not _replace, which takes our len() for the number of fields.
+    return Columns(**(columns._asdict() | {"xyz": xyz, "uv": uv, "visible": visible}))
+
+
 def _text(value):
     return value.decode() if isinstance(value, bytes) else value
 

@@ -1,4 +1,4 @@
-"""The feature extractor: a ResNet of basic blocks at 64×64 (He et al. 2016; paper, section 3.1, "Feature Extractor")."""
+"""The feature extractor: a ResNet of basic blocks at 64×64 (He et al. 2016; paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pmd_jax.models.readings import READINGS
 def host_generator(key: jax.Array) -> np.random.Generator:
     """NumPy's generator for a JAX key: initial weights are drawn on the host.
 
-    They are then the same on every device, and nothing has to be compiled for numbers that are drawn once (XLA took 20 s
-    on two cores to compile the draws of the smallest network).
+    They are then the same on every device, and nothing is compiled for numbers that are drawn once (XLA took 20 s on
+    two cores to compile the draws of the smallest network). It reads the key, so a network cannot be built under
+    `jax.jit` or `nnx.eval_shape`.
     """
     return np.random.Generator(np.random.Philox([int(word) for word in jax.random.key_data(key).ravel()]))
 
