@@ -1,4 +1,4 @@
-# make env · make demo · make test · make lint · make bench
+# make env · make demo · make test · make lint · make smoke
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ ACCELERATOR ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L
 REQUIREMENTS := $(if $(filter cuda12,$(ACCELERATOR)),requirements.txt,requirements-$(ACCELERATOR).txt)
 STAMP := $(VENV)/installed-$(ACCELERATOR)
 
-.PHONY: env demo test lint smoke bench clean
+.PHONY: env demo test lint smoke clean
 
 env: $(STAMP)
 
@@ -18,7 +18,7 @@ $(STAMP): requirements.txt requirements-cpu.txt requirements-tpu.txt requirement
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r $(REQUIREMENTS) -r requirements-dev.txt
-	@touch $@
+	@rm -f $(VENV)/installed-* && touch $@
 
 demo: env
 	$(BIN)/python -m pmd_jax.main --config=launch/demo.py

@@ -22,7 +22,7 @@ from scipy import stats
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "demo_seeds.json"
 MARKS = ("<!-- demo-results:begin -->", "<!-- demo-results:end -->")
-KEPT = ("title", "epe_mm", "epe_median_mm", "auc_20_50", "error_per_axis_mm", "parameters", "steps", "train_seconds")
+KEPT = ("title", "epe_mm", "epe_median_mm", "auc_20_50", "error_per_axis_mm", "parameters", "steps")
 
 
 def run_seed(seed: int) -> dict:
@@ -53,13 +53,12 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def table(results: dict) -> str:
     """README's table and the sentence under it."""
-    rows, lines = results["rows"], ["| network | EPE, mm | AUC 20–50 mm | training, s |", "|---|---|---|---|"]
+    rows, lines = results["rows"], ["| network | EPE, mm | AUC 20–50 mm |", "|---|---|---|"]
     for row in rows.values():
         epe, half = interval(list(row["epe_mm"].values()))
         auc, auc_half = interval(list(row["auc_20_50"].values()))
-        seconds = np.median(list(row["train_seconds"].values()))
         title = next(iter(row["title"].values()))
-        lines.append(f"| {title} | {epe:.2f} ± {half:.2f} | {auc:.3f} ± {auc_half:.3f} | {seconds:.0f} |")
+        lines.append(f"| {title} | {epe:.2f} ± {half:.2f} | {auc:.3f} ± {auc_half:.3f} |")
     baseline, student = rows["rgb_baseline"]["epe_mm"], rows["pmd_net"]["epe_mm"]
     difference, half = interval([student[seed] - baseline[seed] for seed in baseline])
     if abs(difference) <= half:

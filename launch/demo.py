@@ -12,7 +12,7 @@ from pmd_jax.config import AugmentConfig, Config, DataConfig, ModelConfig, Optim
 
 
 def get_config() -> Config:
-    optim = OptimConfig(steps=1400, batch=32, learning_rate=2e-3, schedule="cosine", warmup_steps=100)
+    optim = OptimConfig(steps=1000, batch=32, learning_rate=2e-3, schedule="cosine", warmup_steps=100)
     # Stage I's loss is α = 100 times smaller than stage II's, and Adam's L2 acts relative to it.
     teacher = replace(optim, weight_decay=optim.weight_decay / 100)
     return Config(
@@ -22,7 +22,7 @@ def get_config() -> Config:
         model=ModelConfig(width=16, blocks=(1, 1, 1, 1), reading="32/16/8/8"),
         optim=optim,
         teacher=TeacherConfig(optim=teacher),
-        eval_every=350,
-        checkpoint_every=350,
+        eval_every=250,
+        checkpoint_every=250,
         log_every=10,
     )

@@ -2,7 +2,7 @@
 
     python -m pmd_jax.main --config=launch/rendered_distill.py
 
-Needs an accelerator; the data (40,000 training and 2,000 test hands, about 900 MB) are drawn on the first run, in two
+Needs an accelerator; the data (40,000 training and 2,000 test hands, about 550 MB) are drawn on the first run, in two
 minutes on two cores. The paper has no figures for this data set.
 """
 

@@ -33,7 +33,7 @@ def regression_loss(prediction: Prediction, target: Float[Array, "b 21 3"], beta
 def imitation_loss(student: Prediction, teacher: Prediction, config: LossConfig) -> tuple[Scalar, Metrics]:
     """Eq. 3: weighted L1 distances of the features and of each head's second last layer.
 
-    A joint head has one second last layer; it takes the three heads' weight together (reading.md).
+    A joint head has one second last layer; it takes the three heads' weight together (docs/paper.md).
     """
     feature = jnp.mean(jnp.sum(jnp.abs(student.feature - teacher.feature), axis=-1))
     hidden = jnp.mean(jnp.sum(jnp.abs(student.hidden - teacher.hidden), axis=-1), axis=0)

@@ -10,6 +10,8 @@ import types
 from collections.abc import Sequence
 from pathlib import Path
 
+from pmd_jax.errors import InputError
+
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 
 
@@ -30,12 +32,14 @@ def builder_class(name: str):
     """The TFDS builder class of `datasets/<name>`.
 
     Raises:
-        ValueError: there is no such data set.
+        InputError: there is no such data set.
     """
     register_datasets()
+    if not DATASETS.is_dir():
+        raise InputError(f"There are no builders in {DATASETS}: install the checkout with `pip install -e .`.")
     if not (DATASETS / name / f"{name}_dataset_builder.py").is_file():
         known = ", ".join(sorted(p.parent.name for p in DATASETS.glob("*/*_dataset_builder.py")))
-        raise ValueError(f"Unknown data set {name!r}. Known: {known}.")
+        raise InputError(f"Unknown data set {name!r}. Known: {known}.")
     return importlib.import_module(f"pmd_datasets.{name}.{name}_dataset_builder").Builder
 
 
@@ -59,7 +63,7 @@ def prepare(
         download: fetch the archive first, where that is possible (RHD).
 
     Raises:
-        ValueError: unknown data set or configuration, or an option that it does not have.
+        InputError: unknown data set or configuration, or an option that it does not have.
         ArchiveError: the archive is missing, damaged, or not the published one.
         OSError: the disk is full.
         SelfCheckError: what was read makes no sense.
@@ -69,9 +73,12 @@ def prepare(
     from pmd_jax.data import raw_builder
 
     builder_type = builder_class(name)
+    configs = [config.name for config in builder_type.BUILDER_CONFIGS]
+    if dataset_config not in configs:
+        raise InputError(f"{name} has no configuration {dataset_config!r}. It has: {', '.join(configs)}.")
     reads_archive = issubclass(builder_type, raw_builder.RawArchiveBuilder)
     if not reads_archive and (allow_partial or allow_bad or download):
-        raise ValueError(f"{name} is drawn, not read from an archive: allow_partial, allow_bad, download mean nothing.")
+        raise InputError(f"{name} is drawn, not read from an archive: allow_partial, allow_bad, download mean nothing.")
     options = {"allow_partial": allow_partial, "allow_bad": allow_bad} if reads_archive else {}
     own_folder = Path(manual_dir) / name
     raw = own_folder if own_folder.is_dir() or not Path(manual_dir).is_dir() else Path(manual_dir)
@@ -106,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch the archive first (RHD only)")
     try:
         folder = prepare(**vars(parser.parse_args(arguments)))
-    except (ValueError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
+    except (InputError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     print(describe(folder))

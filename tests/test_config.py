@@ -125,7 +125,7 @@ def test_only_a_palm_can_be_made_a_wrist(rule):
 
 
 def test_defaults_are_the_papers():
-    """Section 4.2 on RHD; reading.md fixes the rest."""
+    """Section 4.2 on RHD; docs/paper.md fixes the rest."""
     config = Config()
     assert (config.loss.lambda_feature, *config.loss.lambda_hidden) == (1 / 16, 5 / 16, 5 / 16, 5 / 16)
     assert (config.loss.alpha, config.loss.beta) == (100, 0.5)

@@ -218,6 +218,19 @@ def test_one_stage_alone(tmp_path):
     assert page.tags.count("figure") == 4  # loss, EPE, grid and turnable with the truth alone
 
 
+def test_another_protocol_stands_beside_its_figures(tmp_path):
+    results = fake_results() | {"protocol": "scale palm–middle MCP known, 20 joints, AUC 0–50 mm at 51 thresholds"}
+    for values in results["rows"].values():
+        values["auc_0_50"] = values.pop("auc_20_50") / 2
+    expected = results["rows"]["pmd_net"]["auc_0_50"]
+    page = Page(write_report(write_workdir(tmp_path, results)))
+    assert "Protocol: scale palm–middle MCP known, 20 joints, AUC 0–50 mm at 51 thresholds." in page.text
+    assert "AUC 0–50 mm" in re.search(r"Network.*?Images/s", page.text, re.S)[0]
+    assert re.search(rf"PMD-Net\s*19\.00\s*15\.20\s*{expected:.4f}", page.text)
+    assert "the area under each curve over 0–50 mm" in page.text
+    assert "AUC 20–50" not in page.text
+
+
 def test_damaged_files_are_left_out_with_a_sentence(tmp_path):
     write_workdir(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:

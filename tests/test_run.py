@@ -76,7 +76,10 @@ def test_a_run_leaves_what_was_promised(finished):
         assert row["epe_mm"] > 0
         assert 0 <= row["auc_20_50"] <= 1
         assert row["samples"] == 20  # the whole split, although 16 do not divide it
-    assert "root middle MCP" in results["protocol"]
+        assert row["protocol"] == results["protocol"]
+    assert results["protocol"].startswith(
+        "root middle MCP and scale wrist–middle MCP known, GT box, 21 joints, AUC 20–50"
+    )
     for name in ("report.html", "metrics.jsonl", "config.json", "export/network.json", "export/weights"):
         assert (finished / name).exists(), name
     unfinished = [path for path in finished.rglob("*") if "tmp" in path.name or "partial" in path.name]

@@ -79,7 +79,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         tasks = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
         # Workers import the renderer by name, without TFDS: they start in half the time.
         draw = partial(generate.render, split_seed(config.seed, split), settings=config.settings)
-        batches = parallel_map(draw, tasks, total=len(tasks), description=f"Drawing {config.name}/{split}")
+        batches = parallel_map(
+            draw,
+            tasks,
+            total=len(tasks),
+            description=f"Drawing {config.name}/{split}",
+            unit=" images",
+            per_item=BATCH,
+        )
         for indices, batch in zip(tasks, batches, strict=True):
             yield from split_batch(batch, [f"rendered_hands/{split}/{index:06d}" for index in indices])
 

@@ -93,7 +93,7 @@ def normalise_rgb(rgb: UInt8[Array, "b 64 64 3"]) -> Float[Array, "b 64 64 3"]:
 
 
 def normalise_depth(depth: UInt16[Array, "b 64 64"], root_z_m: Float[Array, " b"]) -> Float[Array, "b 64 64 1"]:
-    """Metres behind the root in units of 0.2 m, clipped to ±1; what is missing counts as far (reading.md)."""
+    """Metres behind the root in units of 0.2 m, clipped to ±1; what is missing counts as far (docs/paper.md)."""
     metres = depth.astype(jnp.float32) * hand.DEPTH_UNIT_M
     relative = jnp.clip((metres - root_z_m[:, None, None]) / DEPTH_WINDOW_M, -1, 1)
     return jnp.where(depth == 0, 1.0, relative)[..., None]

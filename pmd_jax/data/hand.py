@@ -75,7 +75,7 @@ class CropBox(NamedTuple):
 
 
 def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
-    """The square around all joints, `margin` times their larger extent (reading.md, "crop").
+    """The square around all joints, `margin` times their larger extent (docs/paper.md, "crop").
 
     Raises:
         ValueError: the joints are not finite or all fall on one point, so that the square has no area.

@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
 
 def linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
-    """A dense layer initialised as PyTorch does: kernel and bias uniform within ±1/√fan_in (reading.md)."""
+    """A dense layer initialised as PyTorch does: kernel and bias uniform within ±1/√fan_in (docs/paper.md)."""
     bound = 1 / math.sqrt(features_in)
 
     def uniform(key, shape, dtype=jnp.float32):

@@ -1,4 +1,4 @@
-"""What "64×64 in, 8×8×512 before the pool" can mean for a ResNet (paper, section 3.1; reading.md, "backbone").
+"""What "64×64 in, 8×8×512 before the pool" can mean for a ResNet (paper, section 3.1; docs/paper.md, "backbone").
 
 Kept apart from the network so that a configuration can be checked without importing JAX.
 """

@@ -44,7 +44,7 @@ def conv(channels_in: int, channels_out: int, kernel: int, stride: int, dtype: j
 
 
 def batch_norm(channels: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Statistics over the global batch, always in float32 (reading.md, "batch norm")."""
+    """Statistics over the global batch, always in float32 (docs/paper.md, "batch norm")."""
     return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
 

@@ -79,6 +79,38 @@ def test_denormalise_is_the_inverse(xp):
     np.testing.assert_allclose(restored, xyz, atol=1e-6)
 
 
+# ---- a palm centre made a wrist
+
+
+def flat_hand() -> np.ndarray:
+    """Metres: a wrist to middle MCP distance of 90 mm, the ring finger's MCP 20 mm beside, the palm half-way."""
+    xyz = np.random.default_rng(0).normal([0, 0, 0.5], 0.05, (21, 3))
+    xyz[9], xyz[13], xyz[0] = (0, 0.09, 0.5), (0.02, 0.085, 0.5), (0, 0.045, 0.5)
+    return xyz
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrist"), [("wrist_from_ring", (-0.02, 0.005, 0.5)), ("wrist_from_middle", (0, -0.009, 0.5))]
+)
+def test_wrist_rules_by_hand(rule, wrist):
+    xyz = np.stack([flat_hand(), flat_hand() + 0.1]).astype(np.float32)
+    moved = hand.wrist_from_palm(xyz, rule)
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved[0, 0], wrist, atol=1e-7)
+    np.testing.assert_allclose(moved[1, 0], np.add(wrist, 0.1), atol=1e-7)
+    np.testing.assert_array_equal(moved[:, 1:], xyz[:, 1:])
+    np.testing.assert_array_equal(xyz[0], flat_hand().astype(np.float32))  # what was given stays as it was
+
+
+def test_wrist_rules_disagree_by_some_20_mm_and_agree_on_a_scale_with_a_wrist():
+    """docs/datasets.md: the rules are 20 mm apart; a scale is about 90 mm with a wrist, half of it with the palm."""
+    ring, middle = (hand.wrist_from_palm(flat_hand(), rule) for rule in ("wrist_from_ring", "wrist_from_middle"))
+    assert 15 < 1000 * np.linalg.norm(ring[0] - middle[0]) < 25
+    scale_m = hand.normalise(flat_hand()).scale_m
+    assert hand.normalise(middle).scale_m == pytest.approx(2.2 * scale_m)
+    assert 0.08 < hand.normalise(ring).scale_m < 0.1
+
+
 # ---- projection and crops
 
 

@@ -13,12 +13,14 @@ from conftest import make_columns
 
 from pmd_jax import sharding
 from pmd_jax.config import ConfigError, DataConfig
+from pmd_jax.data import hand
 from pmd_jax.data.pipeline import (
     Columns,
     DataError,
     Order,
     evaluation_batches,
     hold_out,
+    place_joint_0,
     read_columns,
     training_batches,
 )
@@ -136,6 +138,33 @@ def test_too_many_samples_asked_for(columns, data):
     hold_out(columns, DataConfig(validation=40, train_samples=8))  # all of them is not too many
     with pytest.raises(ConfigError, match=rf"validation = {data.validation} .*has 48 samples; ask for fewer"):
         hold_out(columns, data)
+
+
+# ---- joint 0
+
+
+def test_joint_0_as_labelled_is_left_alone(columns):
+    assert place_joint_0(columns, "as_labelled") is columns
+
+
+@pytest.mark.parametrize("rule", hand.WRIST_RULES)
+def test_a_moved_joint_0_projects_to_its_pixel_and_nothing_else_moves(columns, rule):
+    moved = place_joint_0(columns, rule)
+    np.testing.assert_array_equal(moved.xyz, hand.wrist_from_palm(columns.xyz, rule))
+    np.testing.assert_allclose(moved.uv, hand.project(moved.xyz, columns.K), atol=1e-3)
+    assert np.abs(moved.uv[:, 0] - columns.uv[:, 0]).max() > 10
+    np.testing.assert_array_equal(moved.uv[:, 1:], columns.uv[:, 1:])
+    np.testing.assert_array_equal(moved.visible[:, 1:], columns.visible[:, 1:])
+    for name in ("rgb", "depth", "K", "is_left", "key"):
+        assert getattr(moved, name) is getattr(columns, name)
+    assert (moved.xyz.dtype, moved.uv.dtype, moved.visible.dtype) == (np.float32, np.float32, bool)
+
+
+def test_a_wrist_outside_the_crop_is_not_visible(columns):
+    moved = place_joint_0(columns, "wrist_from_middle")
+    inside = ((moved.uv[:, 0] > -0.5) & (moved.uv[:, 0] < 63.5)).all(-1)
+    assert 0 < inside.sum() < len(columns)
+    np.testing.assert_array_equal(moved.visible[:, 0], columns.visible[:, 0] & inside)
 
 
 # ---- evaluation batches
