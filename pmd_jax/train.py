@@ -197,9 +197,13 @@ class _Log:
 
 @contextmanager
 def stop_on_sigterm():
-    """Turns SIGTERM into an event that the loop looks at; only the main thread may do that."""
+    """Turns SIGTERM into an event that the loop looks at.
+
+    Not with several processes: there JAX's own handler tells the others (see `agree`). Nor in a thread other than the
+    main one, where Python does not allow it.
+    """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
         yield asked
         return
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())

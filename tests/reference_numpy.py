@@ -8,10 +8,10 @@ that the two share neither code nor tricks. Axes are 0 = X, 1 = Y, 2 = Z through
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 
 THRESHOLDS_MM = tuple(range(20, 51))  # the AUC between 20 and 50 mm (Figure 6), in steps of 1 mm (our reading)
 
@@ -57,7 +57,9 @@ def refined_regression_loss(
     return beta * regression_loss(first, label) + regression_loss(first + residual, label)
 
 
-def replace_block(image: Shaped[np.ndarray, "h w c"], row: int, column: int, length: int) -> Shaped[np.ndarray, "h w c"]:
+def replace_block(
+    image: Shaped[np.ndarray, "h w c"], row: int, column: int, length: int
+) -> Shaped[np.ndarray, "h w c"]:
     """Section 3.4 and Figure 4: the K×K block at (row, column) shows the pixels of the block right of it."""
     replaced = image.copy()
     for v in range(row, row + length):
@@ -76,7 +78,9 @@ def block_corners(height: int, width: int, length: int) -> set[tuple[int, int]]:
     }
 
 
-def normalise_pose(xyz_m: Float[np.ndarray, "21 3"]) -> tuple[Float[np.ndarray, "21 3"], Float[np.ndarray, "3"], float]:
+def normalise_pose(
+    xyz_m: Float[np.ndarray, "21 3"],
+) -> tuple[Float[np.ndarray, "21 3"], Float[np.ndarray, " 3"], float]:
     """Section 4.2 and Figure 5: the middle MCP (joint 9) at the origin, its distance to joint 0 at one.
 
     Returns the pose in hand scales, the root in metres and the scale in metres.
@@ -87,7 +91,7 @@ def normalise_pose(xyz_m: Float[np.ndarray, "21 3"]) -> tuple[Float[np.ndarray, 
 
 
 def joint_errors_mm(
-    pose: Float[np.ndarray, "b 21 3"], label: Float[np.ndarray, "b 21 3"], scale_m: Float[np.ndarray, "b"]
+    pose: Float[np.ndarray, "b 21 3"], label: Float[np.ndarray, "b 21 3"], scale_m: Float[np.ndarray, " b"]
 ) -> Float[np.ndarray, "b 21"]:
     """Each joint's distance to its label in millimetres, from poses in hand scales (the scale is known at test)."""
     return np.array(

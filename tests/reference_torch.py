@@ -15,7 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-STEMS = {"64/32/16/8": {"kernel_size": 3, "stride": 1, "padding": 1}, "32/16/8/8": {"kernel_size": 7, "stride": 2, "padding": 3}}
+STEMS = {
+    "64/32/16/8": {"kernel_size": 3, "stride": 1, "padding": 1},
+    "32/16/8/8": {"kernel_size": 7, "stride": 2, "padding": 3},
+}
 STAGE_STRIDES = {"64/32/16/8": (1, 2, 2, 2), "32/16/8/8": (1, 2, 2, 1)}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
@@ -158,7 +161,10 @@ def stage_two_loss(
     alpha: float,
     beta: float | None,
 ) -> Float[Tensor, ""]:
-    """Eq. 3–6: Σ λ_i ‖ψ_i − φ_i‖₁ + α·L_reg; `weights` are for the feature and each head, `beta` is None without refine."""
+    """Eq. 3–6: Σ λ_i ‖ψ_i − φ_i‖₁ + α·L_reg.
+
+    `weights` are for the feature and each head; without a refine branch `beta` is None.
+    """
     ours, theirs = [student.feature, *student.hidden], [teacher.feature, *teacher.hidden]
     distances = [(psi - phi).abs().sum(dim=1).mean() for psi, phi in zip(ours, theirs, strict=True)]
     distillation = sum(weight * distance for weight, distance in zip(weights, distances, strict=True))

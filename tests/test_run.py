@@ -223,7 +223,7 @@ def test_a_teacher_of_another_shape_names_every_path(data_dir, finished, tmp_pat
 
 def test_a_finished_teacher_is_used(data_dir, finished, tmp_path):
     """The teacher row is not trained again, and the student gets the same bits from it."""
-    rows = "--config.rows=('pmd_net',)"
+    rows = "--config.rows=('depth_teacher','pmd_net')"
     code, output = run(data_dir, tmp_path / "run", rows, f"--config.teacher.checkpoint={finished}")
     assert code == 0, output
     assert not (tmp_path / "run" / "depth_teacher").exists()

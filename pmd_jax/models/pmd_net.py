@@ -15,7 +15,7 @@ from pmd_jax.models.resnet import ResNet, host_generator
 
 
 class Prediction(NamedTuple):
-    """What a network says of a batch of crops, in the layers that the losses compare. All float32."""
+    """What a network says of a batch of crops, in the layers that the losses compare. All at least float32."""
 
     feature: Float[Array, "b f"]  # the middle layer, 512 at full width
     hidden: Float[Array, "b heads 64"]  # the second last layer of each head: X, Y, Z, or one joint head

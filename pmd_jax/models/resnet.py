@@ -102,11 +102,11 @@ class ResNet(nnx.Module):
         self.blocks = nnx.List(layers)
 
     def __call__(self, images: Float[Array, "b 64 64 c"]) -> Float[Array, "b f"]:
-        """Normalised images (B,64,64,channels) to features (B, 8·width), float32."""
+        """Normalised images (B,64,64,channels) to features (B, 8·width), at least float32."""
         x = nnx.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)
-        return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
 
 
 def parameter_count(tree) -> int:
