@@ -1,6 +1,6 @@
 """What `make demo` shows, over several seeds: benchmarks/results/demo_seeds.json and the table in README.md.
 
-    python benchmarks/demo_seeds.py --seeds=5     # about seven minutes a seed on two cores; finished seeds are kept
+    python benchmarks/demo_seeds.py --seeds=5     # about six minutes a seed on two cores; finished seeds are kept
     python benchmarks/demo_seeds.py --render      # the table again, from the JSON alone
 
 Seed 0 is `make demo` itself. Within a seed, baseline and PMD-Net share the initial weights, the data and their order,

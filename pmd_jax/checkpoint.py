@@ -35,6 +35,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._saving = None
+        self._failed = False
 
     def save(self, step: int, state: TrainState, data: grain.DatasetIterator) -> None:
         """Saves in the background. Call it before `data` moves on.
@@ -66,9 +67,7 @@ class Checkpoints:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        if jax.process_index() == 0:
-            for half_written in self.folder.glob("*orbax-checkpoint-tmp*"):
-                shutil.rmtree(half_written, ignore_errors=True)
+        self._failed = True
         raise CheckpointError(
             f"No checkpoint could be written to {self.folder} ({_first_line(error)}). The last good one is kept: "
             "make room (or name another --workdir) and run the same command again to go on from it."
@@ -98,8 +97,22 @@ class Checkpoints:
         return loaded["state"]
 
     def close(self) -> None:
-        self.wait()
-        self._checkpointer.close()
+        """Waits for the last save and lets go of the folder.
+
+        Raises:
+            CheckpointError: the last save could not be written, and no earlier call has said so.
+        """
+        try:
+            self.wait()
+        finally:
+            try:
+                self._checkpointer.close()
+            except Exception as error:  # Orbax tells of a failed save again
+                if not self._failed:
+                    self._give_up(error)
+            if self._failed and jax.process_index() == 0:  # only now does nothing write any more
+                for half_written in self.folder.glob("*orbax-checkpoint-tmp*"):
+                    shutil.rmtree(half_written, ignore_errors=True)
 
 
 def save_tree(folder: Path, tree: Any) -> None:
@@ -143,6 +156,8 @@ def require_same_tree(saved: Any, expected: Any, where: Path) -> None:
         CheckpointError: they differ; every differing path is named.
     """
     theirs, ours = _leaves(saved), _leaves(expected)
+    if not theirs:  # Orbax gives no metadata for arrays that it cannot read
+        raise _broken(where, ValueError("it holds no arrays that can be read"))
     lines = [
         f"  {path}: {theirs.get(path, 'absent')} in the checkpoint, {ours.get(path, 'absent')} in this network"
         for path in sorted(set(theirs) | set(ours))

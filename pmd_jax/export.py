@@ -126,6 +126,12 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
             f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "
             f"trained one (it holds {row}/export), or leave it empty to train one."
         )
+    trained = from_dict(json.loads((depth[0] / "network.json").read_text())["config"])
+    if trained.evaluation.joint_0 != config.evaluation.joint_0:
+        raise CheckpointError(
+            f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {path} was trained with "
+            f"{trained.evaluation.joint_0!r}, so in other hand scales: use the same, or train a teacher."
+        )
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
     return Weights(**load_tree(depth[0] / "weights", abstract))

@@ -25,8 +25,8 @@ EXIT_PREEMPTED = 75  # saved and asked to stop: the same command goes on
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
-    if not flags.FLAGS["verbosity"].present:  # Orbax tells of every file it writes
-        logging.set_verbosity(logging.WARNING)
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.FATAL)  # Orbax logs every file it writes, and each error before it raises it
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "pmd_jax" / "xla"

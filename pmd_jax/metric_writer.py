@@ -28,12 +28,12 @@ class MetricWriter:
 
             self._events = SummaryWriter(str(workdir / "tensorboard" / row), purge_step=start)
 
-    def write(self, step: int, metrics: Mapping[str, float | None]) -> None:
+    def write(self, step: int, metrics: Mapping[str, float | str | None]) -> None:
         if self._file is None:
             return
         self._file.write(json.dumps({"row": self._row, "step": step, **metrics}) + "\n")
         for name, value in metrics.items():
-            if self._events is not None and value is not None:
+            if self._events is not None and isinstance(value, int | float):
                 self._events.add_scalar(name, value, step)
 
     def flush(self) -> None:

@@ -205,11 +205,12 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
 
 def validation_figures(
     recipe: Recipe, held_out: Columns, config: Config, mesh: Mesh, weights: Weights
-) -> dict[str, float]:
-    """A point of the curves: what the weights reach on the validation samples."""
+) -> dict[str, float | str]:
+    """A point of the curves: what the weights reach on the validation samples, and under which protocol."""
     predicted = predict(recipe, weights, held_out, config.eval_batch, mesh)
     figures = metrics.evaluate(predicted, held_out.xyz, config.evaluation)
-    return {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
+    named = {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
+    return {**named, "protocol": metrics.protocol_name(config.evaluation, config.data.dataset)}
 
 
 def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def train_row(
     state: TrainState,
     teacher: Weights | None,
     columns: Columns,
-    validation: Callable[[Weights], dict[str, float]] | None,
+    validation: Callable[[Weights], Mapping[str, float | str]] | None,
     *,
     name: str,
     config: Config,

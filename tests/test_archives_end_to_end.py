@@ -42,8 +42,14 @@ def run(dataset: str, folder: Path, workdir: Path, *arguments: str) -> subproces
     )
 
 
-def run_small(dataset: str, folder: Path, workdir: Path, *rows: str, **protocol) -> subprocess.CompletedProcess:
-    chosen = [f"--config.rows={rows!r}", *(f"--config.evaluation.{name}={value}" for name, value in protocol.items())]
+def run_small(
+    dataset: str, folder: Path, workdir: Path, rows: tuple[str, ...], *options: str, **protocol
+) -> subprocess.CompletedProcess:
+    chosen = [
+        f"--config.rows={rows!r}",
+        *options,
+        *(f"--config.evaluation.{name}={value}" for name, value in protocol.items()),
+    ]
     return run(dataset, folder, workdir, *SMALL, "--config.data.allow_partial=true", *chosen)
 
 
@@ -66,7 +72,7 @@ class Job:
     def __init__(self, dataset: str, folder: Path):
         self.dataset, self.folder, self.workdir = dataset, folder, folder / "run"
         write_archive(dataset, folder)
-        self.done = run_small(dataset, folder, self.workdir, "depth_teacher", STUDENT)
+        self.done = run_small(dataset, folder, self.workdir, ("depth_teacher", STUDENT))
         assert self.done.returncode == 0, self.done.stderr
 
     def results(self) -> dict:
@@ -128,7 +134,8 @@ def test_the_export_predicts_from_the_archives_pictures(job):
 def test_another_protocol_trains_and_reports_under_its_own_name(job, tmp_path):
     """The palm made a wrist, which changes training too; another range; no root."""
     protocol = {"joint_0": "wrist_from_ring", "count_root": False, "auc_from_mm": 0, "auc_points": 20}
-    done = run_small("stb", job.folder, tmp_path, "rgb_baseline", **protocol)
+    watch = ("--config.data.validation=2", "--config.eval_every=2", "--config.tensorboard=True")
+    done = run_small("stb", job.folder, tmp_path, ("rgb_baseline",), *watch, **protocol)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["protocol"] == (
@@ -139,11 +146,27 @@ def test_another_protocol_trains_and_reports_under_its_own_name(job, tmp_path):
     assert 0 <= row["auc_0_50"] <= 1
     assert "auc_20_50" not in row
     assert "AUC 0–50" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    curve = [line for line in lines if "eval/epe_mm" in line]
+    assert [line["step"] for line in curve] == [2, 4]
+    assert all(0 <= line["eval/auc_0_50"] <= 1 and line["protocol"] == results["protocol"] for line in curve)
     assert results["config_hash"] != job.results()["config_hash"]
 
     with np.load(tmp_path / "examples.npz") as ours, np.load(job.workdir / "examples.npz") as labelled:
         np.testing.assert_array_equal(ours["key"], labelled["key"])
         np.testing.assert_array_equal(ours["xyz_m"], hand.wrist_from_palm(labelled["xyz_m"], "wrist_from_ring"))
+
+
+@pytest.mark.parametrize("job", ["stb"], indirect=True)
+def test_a_teacher_in_other_hand_scales_is_refused(job, tmp_path):
+    """A given teacher replaces the configured teacher row, and must have been taught where joint 0 is."""
+    given = f"--config.teacher.checkpoint={job.workdir}"
+    done = run_small(
+        "stb", job.folder, tmp_path / "run", ("depth_teacher", STUDENT), given, joint_0="wrist_from_middle"
+    )
+    assert done.returncode == 2, done.stderr
+    assert "was trained with 'as_labelled', so in other hand scales" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

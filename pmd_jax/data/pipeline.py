@@ -58,7 +58,7 @@ def read_columns(folder: Path, split: str) -> Columns:
     remedy = "delete the folder and prepare it again with `python -m pmd_jax.prepare`"
     try:
         builder = tfds.builder_from_directory(folder)
-        source = builder.as_data_source(split)
+        source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] (a decorator hides its parameters)
         count, columns = len(source), None
         for row, example in enumerate(source):
             if columns is None:
