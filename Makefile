@@ -1,4 +1,4 @@
-# make env · make demo · make test · make lint · make smoke
+# make env · make demo · make test · make test-all · make lint · make smoke
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ ACCELERATOR ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L
 REQUIREMENTS := $(if $(filter cuda12,$(ACCELERATOR)),requirements.txt,requirements-$(ACCELERATOR).txt)
 STAMP := $(VENV)/installed-$(ACCELERATOR)
 
-.PHONY: env demo test lint smoke clean
+.PHONY: env demo test test-all lint smoke clean
 
 env: $(STAMP)
 
@@ -24,6 +24,9 @@ demo: env
 	$(BIN)/python -m pmd_jax.main --config=launch/demo.py
 
 test: env
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: env
 	$(BIN)/python -m pytest
 
 smoke: env

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,16 @@ class Checkpoints:
             except Exception as error:  # Orbax tells of a failed save again
                 if not self._failed:
                     self._give_up(error)
-            if self._failed and jax.process_index() == 0:  # only now does nothing write any more
-                for half_written in self.folder.glob("*orbax-checkpoint-tmp*"):
-                    shutil.rmtree(half_written, ignore_errors=True)
+            if self._failed and jax.process_index() == 0:
+                self._remove_half_written()
+
+    def _remove_half_written(self, seconds: float = 5.0) -> None:
+        """Removes what a failed save left, again and again for a while: Orbax's threads may still be writing."""
+        deadline = time.monotonic() + seconds
+        while (left := list(self.folder.glob("*orbax-checkpoint-tmp*"))) and time.monotonic() < deadline:
+            for folder in left:
+                shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.1)
 
 
 def save_tree(folder: Path, tree: Any) -> None:

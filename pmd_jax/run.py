@@ -173,7 +173,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     curve = None
     if splits.validation is not None and config.eval_every > 0:
         curve = functools.partial(validation_figures, recipe, splits.validation, config, mesh)
-    state, seconds = train_row(
+    state, seconds, images_per_s = train_row(
         recipe,
         state,
         teacher,
@@ -197,7 +197,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "parameters": parameter_count(state.params),
             "steps": optim.steps,
             "train_seconds": round(seconds, 1),
-            "images_per_s": round(optim.steps * optim.batch / seconds, 1),
+            "images_per_s": round(images_per_s, 1),
             "seed": config.seed,
         }
         _write_json(workdir / name / "result.json", result)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,14 @@ class Diverged(RuntimeError):
     """The loss is no longer a number."""
 
 
+class Trained(NamedTuple):
+    """A trained row. A run that was interrupted counts its last part only."""
+
+    state: TrainState
+    seconds: float
+    images_per_s: float
+
+
 def train_row(
     recipe: Recipe,
     state: TrainState,
@@ -49,7 +58,7 @@ def train_row(
     mesh: Mesh,
     workdir: Path,
     stop: threading.Event,
-) -> tuple[TrainState, float]:
+) -> Trained:
     """Trains a row to its last step, going on from its latest checkpoint where there is one.
 
     Args:
@@ -61,7 +70,7 @@ def train_row(
         stop: set when the run is asked to stop.
 
     Returns:
-        The final state, and the seconds this call spent in training steps.
+        The final state, and how fast this call made its steps.
 
     Raises:
         Preempted: SIGTERM came; a checkpoint is saved.
@@ -106,7 +115,8 @@ def train_row(
     finally:
         writer.close()
         checkpoints.close()
-    return state, time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return Trained(state, seconds, (optim.steps - start) * optim.batch / seconds)
 
 
 def compile_step(recipe: Recipe, mesh: Mesh, has_teacher: bool):

@@ -10,7 +10,7 @@ from conftest import make_columns
 from pmd_jax.data.prepared import prepared_features, split_batch
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Takes the place of `rendered_hands/smoke` in a data folder: the same name, configuration and version."""
 
     name = "rendered_hands"

@@ -80,12 +80,12 @@ def test_metrics_are_those_of_their_own_step(tmp_path):
 
 
 def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(tmp_path):
-    unbroken, _ = train_six_steps(tmp_path / "unbroken")
+    unbroken = train_six_steps(tmp_path / "unbroken").state
     stop = threading.Event()
     stop.set()
     with pytest.raises(train.Preempted, match="step 1 of 6"):
         train_six_steps(tmp_path / "broken", stop=stop, checkpoint_every=100)
-    resumed, _ = train_six_steps(tmp_path / "broken", checkpoint_every=100)
+    resumed = train_six_steps(tmp_path / "broken", checkpoint_every=100).state
     assert int(resumed.step) == 6
     for ours, theirs in zip(jax.tree.leaves(resumed), jax.tree.leaves(unbroken), strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))

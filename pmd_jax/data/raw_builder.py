@@ -23,6 +23,7 @@ from pmd_jax.data import selfcheck
 from pmd_jax.data.archive import ArchiveError
 from pmd_jax.data.frames import Outcome
 from pmd_jax.data.workers import parallel_map
+from pmd_jax.errors import InputError
 
 FRAMES_PER_TASK = 32
 TASKS_PER_SHARD = 32  # about a thousand samples; TFDS holds one shard in memory
@@ -56,10 +57,10 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
             allow_bad: leave out up to this many frames that cannot be used; the summary names them.
 
         Raises:
-            ValueError: `allow_bad` is negative.
+            InputError: `allow_bad` is negative.
         """
         if allow_bad < 0:
-            raise ValueError(f"allow_bad = {allow_bad} must not be negative; 0 is strict.")
+            raise InputError(f"allow_bad = {allow_bad} must not be negative; 0 is strict.")
         super().__init__(**kwargs)
         self.allow_partial = allow_partial
         self.allow_bad = allow_bad
@@ -79,9 +80,9 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         """Downloads the archive into `folder`.
 
         Raises:
-            ValueError: this data set has to be fetched by hand.
+            InputError: this data set has to be fetched by hand.
         """
-        raise ValueError(f"{self.name} cannot be downloaded by us.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        raise InputError(f"{self.name} cannot be downloaded by us.\n{self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
 
     def _shard_iterators_per_split(self, dl_manager):
         try:

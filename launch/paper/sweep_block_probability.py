@@ -1,0 +1,13 @@
+"""The probability of block replacement, which the paper chose and shows no figures of.
+
+    python -m pmd_jax.study --config=launch/paper/sweep_block_probability.py:rendered --seeds=3
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+Read on validation samples.
+"""
+
+from pmd_jax.studies import Study, sweep_block_probability
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return sweep_block_probability(dataset)

@@ -1,0 +1,13 @@
+"""Table 1: vanilla PMD-Net, and the refine module with β = 0.1, 0.3, 0.5, 1 and 2.
+
+    python -m pmd_jax.study --config=launch/paper/table1.py:rendered --seeds=3
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+A single line of it: launch/paper/table2_pmd_refine.py with --config.loss.beta=0.1.
+"""
+
+from pmd_jax.studies import Study, table1
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return table1(dataset)

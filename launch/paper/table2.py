@@ -1,0 +1,13 @@
+"""Table 2, all rows, and Figures 6 and 7, which are made of them.
+
+    python -m pmd_jax.study --config=launch/paper/table2.py:rendered --seeds=3
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+The paper's figures stand in pmd_jax/rows.py. A single line of it: launch/paper/table2_*.py.
+"""
+
+from pmd_jax.studies import Study, table2
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return table2(dataset)

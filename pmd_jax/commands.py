@@ -1,0 +1,57 @@
+"""What the training commands share: exit codes, a sentence for what a user can put right, the compile cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags, logging
+
+from pmd_jax.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_DIVERGED = 3
+EXIT_PREEMPTED = 75  # saved and asked to stop: the same command goes on
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, with a sentence in place of a traceback for a config that does not load."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        lines = str(error).strip(' "\n').splitlines()
+        # An error inside a config file comes with its traceback; its last line says what is wrong.
+        said = lines[-1].partition("Error: ")[2] if any(line.startswith("Traceback") for line in lines) else lines[0]
+        print(f"Error: {said or lines[-1]} (fields and their meaning: pmd_jax/config.py)", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def set_up_jax() -> None:
+    """Quiet libraries and a compile cache; before the first computation."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.FATAL)  # Orbax logs every file it writes, and each error before it raises it
+    import jax
+
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "pmd_jax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def exit_code(job: Callable[[], None]) -> int:
+    """Runs a job; how it ended as an exit code, with a sentence where it did not end well."""
+    from pmd_jax.train import Diverged, Preempted
+
+    try:
+        job()
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except Diverged as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_DIVERGED
+    except Preempted as error:
+        print(f"{error}; run the same command again to go on.", file=sys.stderr)
+        return EXIT_PREEMPTED
+    return 0

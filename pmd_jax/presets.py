@@ -1,0 +1,89 @@
+"""The paper's hyper-parameters for each data set, and what stands in for them on rendered hands.
+
+Section 4.2 gives RHD's and STB's; docs/paper.md says what it leaves open. Light to import: configs under `launch/` and
+the page of results read it without JAX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pmd_jax.config import AugmentConfig, Config, ConfigError, DataConfig, ModelConfig, OptimConfig, TeacherConfig
+
+DATASETS = {
+    "rhd": "RHD",
+    "stb": "STB",
+    "rendered": "rendered hands, two CPU cores",
+    "rendered_six_minutes": "rendered hands, ResNet-34 in brief",
+    "rendered_full": "rendered hands, ResNet-34",
+}
+
+
+def paper(dataset: str, *rows: str) -> Config:
+    """A configuration that trains `rows` (see rows.py) on a data set, one of `DATASETS`.
+
+    Raises:
+        ConfigError: there is no such data set.
+    """
+    makers = {
+        "rhd": _rhd,
+        "stb": _stb,
+        "rendered": _rendered_cpu,
+        "rendered_six_minutes": _rendered_six_minutes,
+        "rendered_full": _rendered_full,
+    }
+    if dataset not in makers:
+        raise ConfigError(f"Unknown data set {dataset!r} after the config's colon: choose from {', '.join(DATASETS)}.")
+    config = makers[dataset]()
+    config.name = "_".join([dataset, *rows[-1:]])
+    config.rows = rows or config.rows
+    return config
+
+
+def _rhd() -> Config:
+    """Adam at 1e-4, ten times lower after 60K iterations; both flips; blocks of 5 pixels."""
+    return Config(
+        data=DataConfig(dataset="rhd"),
+        augment=AugmentConfig(flip_horizontal=True, flip_vertical=True, block_size=5),
+    )
+
+
+def _stb() -> Config:
+    """Adam at 7e-5, ten times lower after 10K iterations; no flips; blocks of 14 pixels."""
+    optim = OptimConfig(steps=15_000, learning_rate=7e-5, decay_steps=(10_000,))
+    return Config(
+        data=DataConfig(dataset="stb"),
+        augment=AugmentConfig(block_size=14),
+        optim=optim,
+        teacher=TeacherConfig(optim=replace(optim)),
+    )
+
+
+def _rendered_full() -> Config:
+    """RHD's hyper-parameters on 40,000 rendered hands: 5.8 million images a row."""
+    config = _rhd()
+    config.data = DataConfig(dataset_config="large", validation=2000)
+    return config
+
+
+def _rendered_six_minutes() -> Config:
+    """A ninth of the full schedule: 640,000 images a row, six minutes from 1,800 images a second on."""
+    config = _rendered_full()
+    config.optim = OptimConfig(steps=10_000, learning_rate=1e-4, decay_steps=(6_667,))
+    config.teacher = TeacherConfig(optim=replace(config.optim))
+    return config
+
+
+def _rendered_cpu() -> Config:
+    """The demo's network on a three times longer schedule, so that a row takes minutes on two cores."""
+    optim = OptimConfig(steps=3000, batch=32, learning_rate=2e-3, schedule="cosine", warmup_steps=100)
+    # Stage I's loss is α = 100 times smaller than stage II's, and Adam's L2 acts relative to it.
+    teacher = replace(optim, weight_decay=optim.weight_decay / 100)
+    return Config(
+        data=DataConfig(validation=1000),
+        augment=AugmentConfig(flip_horizontal=True),
+        model=ModelConfig(width=16, blocks=(1, 1, 1, 1), reading="32/16/8/8"),
+        optim=optim,
+        teacher=TeacherConfig(optim=teacher),
+        checkpoint_every=500,
+    )
