@@ -20,12 +20,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image, ImageDraw
 
-from pmd_jax.data.hand import BONES, FINGERS, JOINT_NAMES, NUM_JOINTS, project
+from pmd_jax.data.hand import BONES, DEPTH_UNIT_M, FINGERS, JOINT_NAMES, NUM_JOINTS, project
 
 FINGER_COLOURS = dict(zip(FINGERS, ("#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7"), strict=True))
 WRIST_COLOUR = "#bbbbbb"
 JOINT_COLOURS = (WRIST_COLOUR, *(colour for colour in FINGER_COLOURS.values() for _ in range(4)))
 MISSING_COLOUR = (128, 128, 128)  # depth that was not measured: viridis has no grey
+COLOURED_DEPTH = 0.3 / DEPTH_UNIT_M  # units of the depth map
 METHOD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 METHOD_LINES = ("-", "--", "-.", (0, (1, 1)))
 AXES = ("x (right)", "y (down)", "z (depth)")
@@ -80,9 +81,13 @@ def draw_skeleton(
 
 
 def false_colour(depth: UInt16[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s 3"]:
-    """Depth in units of 0.1 mm as colours, near bright and far dark over the measured range; grey where missing (0)."""
+    """Depth in units of 0.1 mm as colours, near bright and far dark over the measured range; grey where missing (0).
+
+    The range ends 0.3 m behind the nearest: the wall behind a hand would take up all the colours.
+    """
     measured = depth > 0
     near, far = np.percentile(depth[measured], [2, 98]) if measured.any() else (0.0, 1.0)
+    far = min(far, near + COLOURED_DEPTH)
     nearness = ((far - depth.astype(float)) / max(far - near, 1.0)).clip(0, 1)
     colours = (matplotlib.colormaps["viridis"](nearness)[..., :3] * 255).astype(np.uint8)
     return np.where(measured[..., None], colours, np.array(MISSING_COLOUR, np.uint8))
