@@ -171,6 +171,14 @@ def kill_when(process: subprocess.Popen, condition) -> None:
     process.communicate()
 
 
+def shows_our_trace(output: str) -> bool:
+    """Whether an error came out as a trace through our code in place of a sentence.
+
+    Where Orbax fails, a thread of its event loop may print a trace of its own at exit, now and then; that is not ours.
+    """
+    return "pmd_jax/main.py" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -242,7 +250,7 @@ def test_a_truncated_teacher(data_dir, finished, tmp_path):
     code, output = run(data_dir, tmp_path / "run", f"--config.teacher.checkpoint={broken}")
     assert code == 2, output
     assert "broken or truncated" in output
-    assert "Traceback" not in output
+    assert not shows_our_trace(output)
 
 
 def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path):
@@ -267,7 +275,7 @@ def test_a_full_disk_while_saving(data_dir, tmp_path):
     try:
         code, output = run(data_dir, disk / "run")
         assert code == 2, output
-        assert "Traceback" not in output
+        assert not shows_our_trace(output)
         assert "make room" in output
         assert not [path for path in disk.rglob("*") if "orbax-checkpoint-tmp" in path.name]
     finally:
