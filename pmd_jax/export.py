@@ -83,6 +83,14 @@ def read(folder: str | Path) -> Exported:
         CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
     """
     folder = Path(folder)
+    row, config = _describe(folder)
+    network, initial = build(config, ROWS[row], seed=0)
+    weights = Weights(**load_tree(folder / "weights", initial._asdict()))
+    return Exported(row, config, network, weights)
+
+
+def _describe(folder: Path) -> tuple[str, Config]:
+    """The row and the configuration that an export folder was made of. Raises as `read`."""
     description = folder / "network.json"
     if not description.is_file():
         raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.")
@@ -95,13 +103,11 @@ def read(folder: str | Path) -> Exported:
         row, config = described["row"], from_dict(described["config"])
         if row not in ROWS:
             raise KeyError(row)
+    except CheckpointError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
-    network, initial = build(config, ROWS[row], seed=0)
-    weights = Weights(**load_tree(folder / "weights", initial._asdict()))
-    return Exported(row, config, network, weights)
+    return row, config
 
 
 def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
@@ -118,15 +124,15 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
     """
     given = Path(path)
     candidates = [given, given / "export", given / row / "export"]
-    found = [folder for folder in candidates if (folder / "network.json").is_file()]
+    found = [(folder, *_describe(folder)) for folder in candidates if (folder / "network.json").is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
-    depth = [folder for folder in found if json.loads((folder / "network.json").read_text()).get("row") == row]
+    depth = [(folder, trained) for folder, its_row, trained in found if its_row == row]
     if not depth:
         raise CheckpointError(
             f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "
             f"trained one (it holds {row}/export), or leave it empty to train one."
         )
-    trained = from_dict(json.loads((depth[0] / "network.json").read_text())["config"])
+    folder, trained = depth[0]
     if trained.evaluation.joint_0 != config.evaluation.joint_0:
         raise CheckpointError(
             f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {path} was trained with "
@@ -134,7 +140,7 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
         )
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
-    return Weights(**load_tree(depth[0] / "weights", abstract))
+    return Weights(**load_tree(folder / "weights", abstract))
 
 
 class Predictor:
