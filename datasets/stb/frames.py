@@ -72,20 +72,8 @@ def read_depth_frame(
         if task.settings.full:
             yield _full_example(task, frame, files, xyz_m, cameras.K_COLOUR), observation
         else:
-            yield (
-                prepared_example(
-                    key=f"stb/{task.split}/{task.sequence}_SK_{frame}/left",
-                    rgb=colour,
-                    depth=depth_units(depth_m),
-                    xyz_m=xyz_m,
-                    visible=observation.visible,
-                    K=cameras.K_COLOUR,
-                    is_left=True,
-                    size=task.settings.size,
-                    margin=task.settings.margin,
-                ),
-                observation,
-            )
+            key = f"{task.sequence}_SK_{frame}"
+            yield _sample(task, key, colour, depth_units(depth_m), xyz_m, cameras.K_COLOUR, observation)
     except ValueError as error:
         raise _fault(task, frame, error) from None
 
@@ -104,22 +92,29 @@ def read_stereo_frame(
         for eye, picture, offset_m in zip(("left", "right"), pictures, (0, cameras.BASELINE_M), strict=True):
             xyz_m = joints_m - np.array([offset_m, 0, 0])
             observation = observe(xyz_m, _inside(xyz_m, cameras.K_STEREO), True, cameras.K_STEREO)
-            yield (
-                prepared_example(
-                    key=f"stb/{task.split}/{task.sequence}_BB_{eye}_{frame}/left",
-                    rgb=picture,
-                    depth=np.zeros(picture.shape[:2], np.uint16),
-                    xyz_m=xyz_m,
-                    visible=observation.visible,
-                    K=cameras.K_STEREO,
-                    is_left=True,
-                    size=task.settings.size,
-                    margin=task.settings.margin,
-                ),
-                observation,
-            )
+            key = f"{task.sequence}_BB_{eye}_{frame}"
+            missing = np.zeros(picture.shape[:2], np.uint16)
+            yield _sample(task, key, picture, missing, xyz_m, cameras.K_STEREO, observation)
     except ValueError as error:
         raise _fault(task, frame, error) from None
+
+
+def _sample(
+    task: Task, key: str, rgb: UInt8[np.ndarray, "h w 3"], depth, xyz_m, K, observation: Observation
+) -> tuple[dict, Observation]:
+    """A prepared example of a frame, with its observation; STB's hands are all left."""
+    example = prepared_example(
+        key=f"stb/{task.split}/{key}/left",
+        rgb=rgb,
+        depth=depth,
+        xyz_m=xyz_m,
+        visible=observation.visible,
+        K=K,
+        is_left=True,
+        size=task.settings.size,
+        margin=task.settings.margin,
+    )
+    return example, observation
 
 
 def decode_depth_m(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
