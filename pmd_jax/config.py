@@ -204,8 +204,22 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def config_hash(config: Config) -> str:
-    """Twelve hexadecimal digits that name this configuration in tables."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits that name this configuration in tables.
+
+    Only what differs from the defaults counts, so that a field that is added later does not rename what was computed
+    before. A default must therefore never be given another value: two computations would have one name.
+    """
+    changed = _changed(to_dict(config), to_dict(type(config)()))
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _changed(tree: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """The part of a `to_dict` tree that is not as in `default`."""
+    return {
+        name: _changed(value, default[name]) if isinstance(value, dict) else value
+        for name, value in tree.items()
+        if value != default[name]
+    }
 
 
 def from_dict(tree: dict[str, Any]) -> Config:

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pmd_jax import export, metrics, prepare, report, sharding
-from pmd_jax.config import Config, ConfigError, config_hash, differences, to_dict, validate
+from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, hold_out, place_joint_0, read_columns
 from pmd_jax.models.resnet import parameter_count
@@ -94,8 +94,8 @@ def check_workdir(config: Config, workdir: Path) -> None:
     path = workdir / "config.json"
     if path.exists():
         try:
-            there = json.loads(path.read_text())
-        except ValueError as error:
+            there = to_dict(from_dict(json.loads(path.read_text())))  # fields that are newer than it: at their defaults
+        except (ValueError, ConfigError) as error:
             raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
         changed = differences(_fixed(to_dict(config)), _fixed(there))
         if changed:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, field
 
 import pytest
 from conftest import small_config
 
-from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
+from pmd_jax.config import Config, ConfigError, LossConfig, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.rows import ROWS
 
 
@@ -199,6 +200,33 @@ def test_every_field_counts_in_hash_and_differences(field):
     assert config_hash(config) != config_hash(Config())
     (line,) = differences(to_dict(config), to_dict(Config()))
     assert line.startswith(f"config.{field}: ")
+
+
+@dataclass
+class LaterLoss(LossConfig):
+    gamma: float = 0.25
+
+
+@dataclass
+class Later(Config):
+    """What a coming version may look like: a new field, a new one in a group, and a new group."""
+
+    loss: LossConfig = field(default_factory=LaterLoss)
+    new: int = 3
+    group: LaterLoss = field(default_factory=LaterLoss)
+
+
+def test_a_field_that_is_added_later_leaves_hashes_alone():
+    assert config_hash(Later()) == config_hash(Config())
+    assert config_hash(Later(seed=4)) == config_hash(Config(seed=4))
+    hashes = {config_hash(later) for later in (Later(), Later(new=4), Later(loss=LaterLoss(gamma=1)))}
+    assert len(hashes) == 3
+
+
+def test_hashes_that_are_written_down_stay():
+    """Tables name configurations by them. If this fails, a default has got another value: see `config_hash`."""
+    assert config_hash(Config()) == "44136fa355b3"
+    assert config_hash(changed("optim.batch", 16)) == "0c7b58b84725"
 
 
 def test_hash_is_short_and_repeatable():
