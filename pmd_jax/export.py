@@ -1,4 +1,4 @@
-"""A trained network as a folder that can be carried elsewhere, and the call that makes a function of it again.
+"""A trained network as a folder that can be carried elsewhere, and back.
 
 The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher) and `network.json`
 (what is needed to rebuild the network).
@@ -6,7 +6,6 @@ The folder holds `weights/` (Orbax: parameters and batch norm statistics, no opt
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -15,12 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
-from jaxtyping import Float, UInt8
 
 from pmd_jax.checkpoint import CheckpointError, load_tree, save_tree
-from pmd_jax.config import Config, ConfigError, from_dict, to_dict
-from pmd_jax.data.augment import normalise_rgb
+from pmd_jax.config import Config, from_dict, to_dict
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
@@ -141,47 +137,3 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
     return Weights(**load_tree(folder / "weights", abstract))
-
-
-class Predictor:
-    """RGB crops to joints.
-
-    Attributes:
-        row, config: which network this is, and the configuration it was trained with.
-    """
-
-    def __init__(self, exported: Exported):
-        self.row, self.config = exported.row, exported.config
-        self._weights = jax.device_put(exported.weights)
-        self._run = jax.jit(functools.partial(_predict, exported.network))
-
-    def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
-        """Joints relative to the middle MCP, in units of the wrist to middle MCP distance; axes as the camera's.
-
-        Raises:
-            TypeError: the crops are not uint8.
-            ValueError: their shape is not (B, 64, 64, 3).
-        """
-        rgb = np.asarray(rgb)
-        if rgb.dtype != np.uint8:
-            raise TypeError(f"The crops are {rgb.dtype}; give uint8 values 0…255.")
-        if rgb.ndim != 4 or rgb.shape[1:] != (64, 64, 3):
-            raise ValueError(f"The crops have shape {rgb.shape}; give (B, 64, 64, 3), for one crop rgb[None].")
-        return np.asarray(self._run(self._weights, rgb))
-
-
-def _predict(network: Network, weights: Weights, rgb: jax.Array) -> jax.Array:
-    return network.evaluate(weights, normalise_rgb(rgb)).pose
-
-
-def load(folder: str | Path) -> Predictor:
-    """An exported student as a function of uint8 crops.
-
-    Raises:
-        CheckpointError: see `read`.
-        ConfigError: the folder holds a depth teacher, which cannot see RGB.
-    """
-    exported = read(folder)
-    if ROWS[exported.row].modality != "rgb":
-        raise ConfigError(f"{folder} holds {exported.row!r}, which sees depth; give an RGB network's export.")
-    return Predictor(exported)

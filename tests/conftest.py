@@ -13,12 +13,16 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import jax
 import numpy as np
 import pytest
 
+from pmd_jax import export
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
 from pmd_jax.data import hand
 from pmd_jax.data.pipeline import Columns
+from pmd_jax.rows import ROWS
+from pmd_jax.state import build
 
 
 def make_columns(count: int, seed: int = 0) -> Columns:
@@ -52,6 +56,18 @@ def small_config(**changes) -> Config:
         "tensorboard": False,
     }
     return Config(**{**values, **changes})
+
+
+def write_export(folder: Path, row: str = "rgb_baseline") -> Path:
+    """An untrained network of the smallest size, as a run leaves a trained one."""
+    config = small_config()
+    export.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory) -> Path:
+    return write_export(tmp_path_factory.mktemp("tiny") / "export")
 
 
 @pytest.fixture(scope="session")
