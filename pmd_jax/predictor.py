@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pmd_jax import export
+from pmd_jax import export_folder
 from pmd_jax.checkpoint import CheckpointError
 from pmd_jax.config import ConfigError
 from pmd_jax.data.augment import normalise_rgb
@@ -26,7 +26,7 @@ class Predictor:
         row, config: which network this is, and the configuration it was trained with.
     """
 
-    def __init__(self, exported: export.Exported):
+    def __init__(self, exported: export_folder.Exported):
         self.row, self.config = exported.row, exported.config
         self._weights = jax.device_put(exported.weights)
         self._run = jax.jit(functools.partial(_predict, exported.network))
@@ -63,7 +63,7 @@ def load(path: str | Path | None = None) -> Predictor:
     if path is None and not DEMO.is_dir():
         raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
     path = DEMO if path is None else path
-    exported = export.read(path)
+    exported = export_folder.read(path)
     if ROWS[exported.row].modality != "rgb":
         raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")
     return Predictor(exported)

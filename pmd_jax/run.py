@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import export, metrics, prepare, report, sharding
+from pmd_jax import export_folder, metrics, prepare, report, sharding
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, hold_out, place_joint_0, read_columns
@@ -47,7 +47,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
     sharding.local_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
     if config.teacher.checkpoint:  # before hours of preparation
         for row in needed_teachers(config):
-            export.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
+            export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
     check_workdir(config, workdir)
     splits = read_splits(config, prepare_once(config))
     if jax.process_index() == 0:
@@ -60,7 +60,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
                 finish_row(name, config, mesh, splits, workdir, stop)
     results = collect_results(config, workdir, started)
     if jax.process_index() == 0:
-        export.copy(workdir / results["exported_row"] / "export", workdir / "export")
+        export_folder.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
         _write_json(workdir / "results.json", results)
         report.write_report(workdir)
@@ -166,7 +166,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     if row.teacher is not None:
         teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
         source = config.teacher.checkpoint or workdir / row.teacher / "export"
-        teacher = export.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
+        teacher = export_folder.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
     state = create_state(weights, recipe.optimizer)
 
@@ -186,7 +186,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
         workdir=workdir,
         stop=stop,
     )
-    export.save(workdir / name / "export", name, config, state.weights)
+    export_folder.save(workdir / name / "export", name, config, state.weights)
     predicted = predict(recipe, state.weights, splits.test, config.eval_batch, mesh)
     if jax.process_index() == 0:
         np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))

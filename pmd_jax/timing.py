@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from pmd_jax.config import Config
-from pmd_jax.export import Exported
+from pmd_jax.export_folder import Exported
 from pmd_jax.predictor import Predictor
 from pmd_jax.rows import ROWS
 from pmd_jax.state import build

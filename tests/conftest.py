@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from pmd_jax import export
+from pmd_jax import export_folder
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
 from pmd_jax.data import hand
 from pmd_jax.data.pipeline import Columns
@@ -61,7 +61,7 @@ def small_config(**changes) -> Config:
 def write_export(folder: Path, row: str = "rgb_baseline") -> Path:
     """An untrained network of the smallest size, as a run leaves a trained one."""
     config = small_config()
-    export.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
+    export_folder.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
     return folder
 
 
