@@ -6,13 +6,9 @@ Needs the RHD archive, see launch/rhd_distill.py.
 The paper's figure, EPE mean: 20.83 mm.
 """
 
-from pmd_jax.config import AugmentConfig, Config, DataConfig
+from pmd_jax.config import Config
+from pmd_jax.presets import paper
 
 
 def get_config() -> Config:
-    return Config(
-        name="rhd_baseline",
-        rows=("rgb_baseline",),
-        data=DataConfig(dataset="rhd"),
-        augment=AugmentConfig(flip_horizontal=True, flip_vertical=True),
-    )
+    return paper("rhd", "rgb_baseline", name="rhd_baseline")

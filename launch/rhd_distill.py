@@ -6,14 +6,9 @@ Needs the RHD archive (RHD_v1-1.zip, or its unpacked tree) in data/raw/rhd, see 
 The paper's figures, EPE mean: PMD-Net 16.26 mm; + refine + random replacement 16.14 mm.
 """
 
-from pmd_jax.config import AugmentConfig, Config, DataConfig
+from pmd_jax.config import Config
+from pmd_jax.presets import paper
 
 
 def get_config() -> Config:
-    """Section 4.2: Adam 1e-4, ten times lower after 60K iterations; both flips; blocks of 5 pixels."""
-    return Config(
-        name="rhd_distill",
-        rows=("depth_teacher", "pmd_net", "pmd_net_refine_replace"),
-        data=DataConfig(dataset="rhd"),
-        augment=AugmentConfig(flip_horizontal=True, flip_vertical=True, block_size=5),
-    )
+    return paper("rhd", "depth_teacher", "pmd_net", "pmd_net_refine_replace", name="rhd_distill")

@@ -6,13 +6,9 @@ Needs the RHD archive, see launch/rhd_distill.py. Students take it by --config.t
 The paper gives its PCK curve only.
 """
 
-from pmd_jax.config import AugmentConfig, Config, DataConfig
+from pmd_jax.config import Config
+from pmd_jax.presets import paper
 
 
 def get_config() -> Config:
-    return Config(
-        name="rhd_teacher",
-        rows=("depth_teacher",),
-        data=DataConfig(dataset="rhd"),
-        augment=AugmentConfig(flip_horizontal=True, flip_vertical=True),
-    )
+    return paper("rhd", "depth_teacher", name="rhd_teacher")

@@ -9,19 +9,9 @@ Joint 0 is the palm centre, as labelled; --config.evaluation.joint_0=wrist_from_
 in its place, in training and evaluation.
 """
 
-from dataclasses import replace
-
-from pmd_jax.config import AugmentConfig, Config, DataConfig, OptimConfig, TeacherConfig
+from pmd_jax.config import Config
+from pmd_jax.presets import paper
 
 
 def get_config() -> Config:
-    """Section 4.2: Adam 7e-5, ten times lower after 10K iterations; no flips; blocks of 14 pixels."""
-    optim = OptimConfig(steps=15_000, learning_rate=7e-5, decay_steps=(10_000,))
-    return Config(
-        name="stb_distill",
-        rows=("depth_teacher", "pmd_net", "pmd_net_refine_replace"),
-        data=DataConfig(dataset="stb"),
-        augment=AugmentConfig(block_size=14),
-        optim=optim,
-        teacher=TeacherConfig(optim=replace(optim)),
-    )
+    return paper("stb", "depth_teacher", "pmd_net", "pmd_net_refine_replace", name="stb_distill")

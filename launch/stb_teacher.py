@@ -6,17 +6,9 @@ Needs the STB files, see launch/stb_distill.py. Students take it by --config.tea
 The paper gives its PCK curve only.
 """
 
-from dataclasses import replace
-
-from pmd_jax.config import Config, DataConfig, OptimConfig, TeacherConfig
+from pmd_jax.config import Config
+from pmd_jax.presets import paper
 
 
 def get_config() -> Config:
-    optim = OptimConfig(steps=15_000, learning_rate=7e-5, decay_steps=(10_000,))
-    return Config(
-        name="stb_teacher",
-        rows=("depth_teacher",),
-        data=DataConfig(dataset="stb"),
-        optim=optim,
-        teacher=TeacherConfig(optim=replace(optim)),
-    )
+    return paper("stb", "depth_teacher", name="stb_teacher")

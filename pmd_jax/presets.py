@@ -19,8 +19,11 @@ DATASETS = {
 }
 
 
-def paper(dataset: str, *rows: str) -> Config:
+def paper(dataset: str, *rows: str, name: str = "") -> Config:
     """A configuration that trains `rows` (see rows.py) on a data set, one of `DATASETS`.
+
+    Args:
+        name: of the run; "" = after the data set and the last row.
 
     Raises:
         ConfigError: there is no such data set.
@@ -35,7 +38,7 @@ def paper(dataset: str, *rows: str) -> Config:
     if dataset not in makers:
         raise ConfigError(f"Unknown data set {dataset!r} after the config's colon: choose from {', '.join(DATASETS)}.")
     config = makers[dataset]()
-    config.name = "_".join([dataset, *rows[-1:]])
+    config.name = name or "_".join([dataset, *rows[-1:]])
     config.rows = rows or config.rows
     return config
 
