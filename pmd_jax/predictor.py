@@ -7,14 +7,16 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Float, UInt8
 
 from pmd_jax import export_folder
 from pmd_jax.checkpoint import CheckpointError
 from pmd_jax.config import ConfigError
 from pmd_jax.data.augment import normalise_rgb
+from pmd_jax.models.fold import fold
+from pmd_jax.models.pmd_net import PMDNet
 from pmd_jax.rows import ROWS
-from pmd_jax.state import Network, Weights
 
 DEMO = Path(__file__).resolve().parent.parent / "checkpoints" / "demo"  # comes with the repository
 
@@ -28,8 +30,9 @@ class Predictor:
 
     def __init__(self, exported: export_folder.Exported):
         self.row, self.config = exported.row, exported.config
-        self._weights = jax.device_put(exported.weights)
-        self._run = jax.jit(functools.partial(_predict, exported.network))
+        graph, params = nnx.split(fold(nnx.merge(exported.network.evaluation, *exported.weights)))
+        self._params = jax.device_put(params)
+        self._run = jax.jit(functools.partial(_predict, graph))
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
         """Joints relative to the middle MCP, in units of the wrist to middle MCP distance; axes as the camera's.
@@ -43,11 +46,11 @@ class Predictor:
             raise TypeError(f"The crops are {rgb.dtype}; give uint8 values 0…255.")
         if rgb.ndim != 4 or rgb.shape[1:] != (64, 64, 3):
             raise ValueError(f"The crops have shape {rgb.shape}; give (B, 64, 64, 3), for one crop rgb[None].")
-        return np.asarray(self._run(self._weights, rgb))
+        return np.asarray(self._run(self._params, rgb))
 
 
-def _predict(network: Network, weights: Weights, rgb: jax.Array) -> jax.Array:
-    return network.evaluate(weights, normalise_rgb(rgb)).pose
+def _predict(graph: nnx.GraphDef[PMDNet], params: nnx.State, rgb: jax.Array) -> jax.Array:
+    return nnx.merge(graph, params, copy=True)(normalise_rgb(rgb)).pose
 
 
 def load(path: str | Path | None = None) -> Predictor:

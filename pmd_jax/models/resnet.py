@@ -48,12 +48,22 @@ def batch_norm(channels: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm
     return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
 
+class Folded(nnx.Module):
+    """Stands in a norm's place once it is folded into its convolution (fold.py)."""
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return x
+
+
+Norm = nnx.BatchNorm | Folded
+
+
 class Projection(nnx.Module):
     """The shortcut where a block changes the shape: a 1×1 convolution and its norm."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.conv = conv(channels_in, channels_out, 1, stride, dtype, rngs)
-        self.norm = batch_norm(channels_out, dtype, rngs)
+        self.norm: Norm = batch_norm(channels_out, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
         return self.norm(self.conv(x))
@@ -92,7 +102,7 @@ class ResNet(nnx.Module):
     ):
         kernel, stem_stride, strides = READINGS[reading]
         self.stem = conv(channels, width, kernel, stem_stride, dtype, rngs)
-        self.norm = batch_norm(width, dtype, rngs)
+        self.norm: Norm = batch_norm(width, dtype, rngs)
         layers, channels_in = [], width
         for stage, (count, stride) in enumerate(zip(blocks, strides, strict=True)):
             channels_out = width * 2**stage

@@ -1,0 +1,44 @@
+"""Batch norm folded into the convolutions before it, for inference."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from pmd_jax.models.pmd_net import PMDNet
+from pmd_jax.models.resnet import Folded, Norm
+
+
+def fold(model: PMDNet) -> PMDNet:
+    """The same network in evaluation mode without batch norm: every convolution has a bias instead.
+
+    γ · (conv(x, w) − μ) / √(σ² + ε) + β = conv(x, s · w) + (β − s · μ), with s = γ / √(σ² + ε).
+
+    Args:
+        model: in either mode; left as it is.
+
+    Returns:
+        A network that holds parameters only, in float32 as before; its answers differ by rounding.
+    """
+    model = nnx.clone(model)
+    backbone = model.backbone
+    backbone.stem, backbone.norm = _fold(backbone.stem, backbone.norm), Folded()
+    for block in backbone.blocks:
+        block.conv1, block.norm1 = _fold(block.conv1, block.norm1), Folded()
+        block.conv2, block.norm2 = _fold(block.conv2, block.norm2), Folded()
+        if block.projection is not None:
+            block.projection.conv = _fold(block.projection.conv, block.projection.norm)
+            block.projection.norm = Folded()
+    return model
+
+
+def _fold(conv: nnx.Conv, norm: Norm) -> nnx.Conv:
+    """`conv` with the norm's scale in its kernel and the norm's shift as its bias."""
+    assert isinstance(norm, nnx.BatchNorm), "already folded"
+    assert norm.scale is not None
+    assert norm.bias is not None
+    scale = norm.scale[...] * jax.lax.rsqrt(norm.var[...] + norm.epsilon)
+    conv.kernel[...] = conv.kernel[...] * scale
+    conv.bias = nnx.Param(norm.bias[...] - scale * norm.mean[...])
+    conv.use_bias = True
+    return conv
