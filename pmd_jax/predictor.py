@@ -1,4 +1,4 @@
-"""A trained network as a function: RGB crops to joints."""
+"""A trained network as a function: crops to joints, whole pictures to hands."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from jaxtyping import Float, UInt8
 from pmd_jax import export_folder
 from pmd_jax.checkpoint import CheckpointError
 from pmd_jax.config import ConfigError
+from pmd_jax.data import hand
 from pmd_jax.data.augment import normalise_rgb
+from pmd_jax.hand_pose import HandPose, central_square, checked_box, in_picture
 from pmd_jax.models.fold import fold
 from pmd_jax.models.pmd_net import PMDNet
+from pmd_jax.pictures import as_picture
 from pmd_jax.rows import ROWS
 
 DEMO = Path(__file__).resolve().parent.parent / "checkpoints" / "demo"  # comes with the repository
 
 
 class Predictor:
-    """RGB crops to joints.
+    """RGB to joints.
 
     Attributes:
         row, config: which network this is, and the configuration it was trained with.
@@ -35,7 +38,7 @@ class Predictor:
         self._run = jax.jit(functools.partial(_predict, graph))
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
-        """Joints relative to the middle MCP, in units of the wrist to middle MCP distance; axes as the camera's.
+        """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance; the camera's axes.
 
         Raises:
             TypeError: the crops are not uint8.
@@ -47,6 +50,47 @@ class Predictor:
         if rgb.ndim != 4 or rgb.shape[1:] != (64, 64, 3):
             raise ValueError(f"The crops have shape {rgb.shape}; give (B, 64, 64, 3), for one crop rgb[None].")
         return np.asarray(self._run(self._params, rgb))
+
+    def from_image(
+        self,
+        image: object,
+        box: tuple[float, float, float] | None = None,
+        K: Float[np.ndarray, "3 3"] | None = None,
+        hand_scale_m: float | None = None,
+        root_depth_m: float | None = None,
+        *,
+        side: str | None = None,
+        mirror: bool = False,
+    ) -> HandPose:
+        """The hand in a whole picture.
+
+        Args:
+            image: uint8 RGB (H, W, 3), Pillow's image, or a file's path.
+            box: (x0, y0, side), the square around the hand: left and upper edge and side in pixels, about 1.5 times as
+                wide as the joints' larger extent (`hand.crop_box` makes it of points). It may reach outside the
+                picture. None: the picture's central square, for we have no hand detector.
+            K: the picture's intrinsics, pixels. Makes `uv_px` a perspective projection.
+            hand_scale_m: distance from wrist (joint 0) to middle MCP (joint 9) in metres, about 0.09 for an adult.
+                Gives `xyz_m`, relative to joint 9.
+            root_depth_m: distance of joint 9 from the camera along z; with `K` and `hand_scale_m` it makes `xyz_m`
+                absolute.
+            side: "left" or "right"; handed on.
+            mirror: show the network the mirrored crop and mirror its answer, for one that was trained on the other
+                side's hands only.
+
+        Raises:
+            InputError: a picture that cannot be read, a box outside the picture or of no area, a camera or length that
+                makes no sense.
+            TypeError, ValueError: an array of another type or shape.
+        """
+        picture = as_picture(image)
+        square = central_square(picture) if box is None else checked_box(box, picture)
+        crop = hand.crop_rgb(picture, square, 64)
+        return in_picture(self.of_crops(crop[None], mirror)[0], square, K, hand_scale_m, root_depth_m, side=side)
+
+    def of_crops(self, rgb: UInt8[np.ndarray, "b 64 64 3"], mirror: bool) -> Float[np.ndarray, "b 21 3"]:
+        """As `__call__`; if `mirror`, by way of the mirrored crops."""
+        return self(rgb[:, :, ::-1]) * np.array([-1, 1, 1], np.float32) if mirror else self(rgb)
 
 
 def _predict(graph: nnx.GraphDef[PMDNet], params: nnx.State, rgb: jax.Array) -> jax.Array:

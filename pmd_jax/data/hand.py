@@ -90,6 +90,59 @@ def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
     return CropBox(float(x0), float(y0), side)
 
 
+def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = 1.5) -> Float[np.ndarray, "*b 21 2"]:
+    """Pixels of the picture for joints of unknown place, by the crop rule (`crop_box`) turned round.
+
+    Weak perspective: all joints count as equally far from the camera. Their larger extent is then the box's side over
+    `margin`, and their middle the box's. Units and origin of `pose` do not matter.
+    """
+    low, high = pose[..., :2].min(-2, keepdims=True), pose[..., :2].max(-2, keepdims=True)
+    extent = np.maximum((high - low).max(-1, keepdims=True), 1e-6)  # joints all at one place stay there
+    px_per_unit = box.side / margin / extent
+    return (pose[..., :2] - (low + high) / 2) * px_per_unit + _centre(box)
+
+
+def root_in_box(
+    pose: Float[np.ndarray, "21 3"],
+    box: CropBox,
+    K: Float[np.ndarray, "3 3"],
+    depth: float | None = None,
+    margin: float = 1.5,
+) -> Float[np.ndarray, " 3"]:
+    """Where a root-relative pose's root must be in the camera frame for the joints to have `box` as their crop.
+
+    Fixed-point steps: move sideways until the projected joints' middle is the box's and, where the depth is free, away
+    until their larger extent is the box's side over `margin`.
+
+    Args:
+        pose: in any unit.
+        depth: of the root, in that unit; None: found, too.
+
+    Returns:
+        The root, in the unit of `pose`; a place that keeps all joints in front of the camera.
+    """
+    nearest = 0.1 - pose[:, 2].min()  # joints within a tenth of a unit of the lens have no picture
+    focal = np.sqrt(K[0, 0] * K[1, 1])
+    extent = np.ptp(pose[:, :2], axis=0).max()
+    root = np.array([0.0, 0.0, max(nearest, focal * extent * margin / box.side) if depth is None else depth])
+    for _ in range(100):
+        uv = project(pose + root, K)
+        low, high = uv.min(0), uv.max(0)
+        miss = _centre(box) - (low + high) / 2
+        growth = (high - low).max() * margin / box.side
+        if abs(miss).max() < 1e-4 and (depth is not None or abs(growth - 1) < 1e-6):
+            break
+        root[:2] += np.linalg.solve(K[:2, :2], miss) * root[2]
+        if depth is None:
+            root[2] = max(nearest, root[2] * growth)
+    return root
+
+
+def _centre(box: CropBox) -> Float[np.ndarray, " 2"]:
+    """In pixels, whose centres lie at integers."""
+    return np.array([box.x0, box.y0]) + box.side / 2 - 0.5
+
+
 def crop_points(uv_px: Num[np.ndarray, "*j 2"], box: CropBox, size: int) -> Float[np.ndarray, "*j 2"]:
     """Pixels of the picture to pixels of the crop: u → (u − x0 + ½)·s − ½."""
     return (uv_px - np.array([box.x0, box.y0]) + 0.5) * (size / box.side) - 0.5

@@ -143,6 +143,44 @@ def test_all_joints_lie_in_their_crop_with_the_margin_around_them():
         np.testing.assert_allclose(inside.max(0) + inside.min(0), 63, atol=1e-4)  # centred
 
 
+def test_placed_joints_have_their_box_as_crop():
+    """Whatever their unit and origin; and a pose that weak perspective pictures comes back to its own pixels."""
+    box = hand.CropBox(-12.5, 40.25, 300.0)
+    for seed in range(5):
+        pose = np.random.default_rng(seed).normal(size=(21, 3))
+        assert hand.crop_box(hand.place_in_box(pose, box)) == pytest.approx(box)
+        np.testing.assert_allclose(hand.place_in_box(7 * pose + 3, box), hand.place_in_box(pose, box), atol=1e-9)
+        uv = 50 * pose[:, :2] + [320, 200]
+        np.testing.assert_allclose(hand.place_in_box(pose, hand.crop_box(uv)), uv, atol=1e-9)
+
+
+def test_joints_all_at_one_place_are_placed_in_the_middle():
+    np.testing.assert_array_equal(hand.place_in_box(np.ones((21, 3)), hand.CropBox(0, 0, 10)), np.full((21, 2), 4.5))
+
+
+@pytest.mark.parametrize("depth_known", [False, True])
+def test_a_camera_finds_the_root(depth_known):
+    """From the true pose and its crop, in hand scales; skew included."""
+    for seed in range(10):
+        xyz, _, K = (x.astype(np.float64) for x in sample(seed))
+        K[0, 1] = 3.0
+        normalised = hand.normalise(xyz)
+        root = normalised.root_m / normalised.scale_m
+        found = hand.root_in_box(
+            normalised.pose, hand.crop_box(hand.project(xyz, K)), K, root[2] if depth_known else None
+        )
+        np.testing.assert_allclose(found, root, rtol=1e-4, atol=1e-4)
+
+
+def test_a_box_that_no_root_fits_still_has_all_joints_before_the_camera():
+    """A box far wider than the picture of a hand can be."""
+    xyz, _, K = sample()
+    pose = hand.normalise(xyz.astype(np.float64)).pose
+    root = hand.root_in_box(pose, hand.CropBox(0, 0, 1e5), K.astype(np.float64))
+    assert np.isfinite(root).all()
+    assert (pose[:, 2] + root[2] > 0).all()
+
+
 @pytest.mark.parametrize(
     "uv",
     [np.full((21, 2), 7.0), np.full((21, 2), np.nan), np.vstack([np.zeros((20, 2)), [[np.inf, 0]]])],
