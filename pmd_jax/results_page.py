@@ -79,6 +79,7 @@ def _table(make, results: Path, where: str) -> list[str]:
         if study.name == "table2":
             drawn = results_figures.write(results / dataset, rows[dataset])
             parts += [f"{caption}:\n\n![{caption}]({where}/{dataset}/{file})" for file, caption in drawn]
+            parts += _imitation(study_results.read_imitation(results / dataset / "imitation.json"))
     missing = [study for dataset, study in studies.items() if len(rows[dataset]) < len(study.variants)]
     if missing:
         commands = "\n".join(f"    {_command(study)} --seeds=3" for study in missing)
@@ -148,6 +149,24 @@ def _axes(study: Study, rows: Mapping[str, Any]) -> str:
         lines.append(cells)
     head = [text for axis in ("X", "Y", "Z") for text in (f"error in {axis}, mm", "difference")]
     return _markdown(["network", *head], lines)
+
+
+def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """What of the teacher the student has, beside what it could have had without it."""
+    if not layers:
+        return []
+    ways = {
+        "student": "PMD-Net's own layer",
+        "baseline": "linear map of the RGB baseline's feature",
+        "labels": "quadratic map of the true pose",
+    }
+    lines = [[layer, *(_cell(shares.get(way), 3) for way in ways)] for layer, shares in layers.items()]
+    text = (
+        "What of the teacher's layers can be told from RGB, and what the labels tell already: the share of each layer "
+        "that is explained on samples that no network was trained on, 1 − (L1 distance) / (L1 distance of the best "
+        "constant). Layers before their ReLU unless it says otherwise."
+    )
+    return [text, _markdown(["the teacher's layer", *ways.values()], lines)]
 
 
 def _times(study: Study, rows: Mapping[str, Any]) -> str:

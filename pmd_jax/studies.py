@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pmd_jax.config import (
@@ -114,16 +114,26 @@ def teacher_of(config: Config) -> Config | None:
 
 
 def identity(config: Config) -> str:
-    """Names what a configuration computes: the same for all seeds, and wherever data and teachers lie."""
-    config = copy.deepcopy(config)
-    default = Config()
+    """Names what a configuration computes: the same for all seeds, and wherever data and teachers lie.
+
+    Fields that the row does not read count as their defaults.
+    """
+    config, default, row = copy.deepcopy(config), Config(), ROWS[config.rows[0]]
     config.seed, config.name = default.seed, default.name
     config.data.data_dir, config.data.manual_dir = default.data.data_dir, default.data.manual_dir
     config.tensorboard, config.log_every = default.tensorboard, default.log_every
     config.checkpoint_every = default.checkpoint_every
     config.teacher.checkpoint = ""
-    if ROWS[config.rows[0]].teacher is None and ROWS[config.rows[0]].modality == "rgb":
-        config.teacher = TeacherConfig()  # a row without a teacher does not depend on how one is trained
+    if not row.distils:
+        config.model.hidden_before_relu = default.model.hidden_before_relu
+        config.loss = replace(default.loss, alpha=config.loss.alpha, beta=config.loss.beta)
+        if row.modality == "rgb":
+            config.teacher = TeacherConfig()
+    if not row.refine:
+        config.loss.beta = default.loss.beta
+    if not row.replaces:
+        config.augment.block_size = default.augment.block_size
+        config.augment.block_probability = default.augment.block_probability
     return config_hash(config)
 
 

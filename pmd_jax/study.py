@@ -139,6 +139,26 @@ def record_examples(study: Study, folders: Folders) -> None:
         study_results.write_json(folders.results / "figure7.json", {**tree, "poses": named})
 
 
+def record_imitation(study: Study, folders: Folders) -> None:
+    """imitation.json: what of the teacher's layers PMD-Net took over, for each seed whose runs lie here."""
+    from pmd_jax import export_folder, imitation, sharding
+    from pmd_jax import run as job
+
+    path, splits = folders.results / "imitation.json", None
+    for seed in range(SEEDS.value):
+        configs = {name: resolve(study, name, seed) for name in ("depth_teacher", "pmd_net", "rgb_baseline")}
+        exports = [run_folder(folders.runs, config) / name / "export" for name, config in configs.items()]
+        if study_results.has_imitation(path, seed) or not all(folder.is_dir() for folder in exports):
+            continue
+        if splits is None:
+            splits = job.read_splits(configs["pmd_net"], job.prepare_once(configs["pmd_net"]))
+        held_out = splits.test if splits.validation is None else splits.validation
+        networks = [export_folder.read(folder) for folder in exports]
+        shares = imitation.measure(*networks, splits.train, held_out, sharding.make_mesh())
+        with study_results.locked(folders.lock):
+            study_results.record_imitation(path, seed, shares)
+
+
 def encode(array: np.ndarray) -> dict[str, Any]:
     """An array as JSON types; `results_figures.decode` is the inverse."""
     array = array.astype(array.dtype.newbyteorder("<"))
@@ -157,6 +177,7 @@ def run_study(study: Study, folders: Folders) -> None:
         run_group(study, group, folders, study_command(), job.run)
     if study.name == "table2":
         record_examples(study, folders)
+        record_imitation(study, folders)
 
 
 def study_command() -> str:

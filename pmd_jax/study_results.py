@@ -18,6 +18,7 @@ from typing import Any
 from pmd_jax.errors import InputError
 from pmd_jax.studies import Study, identity, resolve
 
+NO_TABLES = ("figure7.json", "imitation.json")  # what lies beside a data set's tables
 ROW_FIELDS = ("title", "row", "config_hash")  # the same for all seeds; every other field of a row is {seed: value}
 
 
@@ -69,7 +70,7 @@ def check_rows(study: Study, path: Path) -> None:
 def find(folder: Path, config_hash: str, seed: int, figure: str) -> dict[str, Any] | None:
     """A run's figures in any of the folder's tables: the rows of one table are also those of others."""
     for path in sorted(folder.glob("*.json")):
-        for row in read(path)["rows"].values() if path.name != "figure7.json" else ():
+        for row in read(path)["rows"].values() if path.name not in NO_TABLES else ():
             if row["config_hash"] == config_hash and str(seed) in row.get(figure, {}):
                 return {key: v[str(seed)] for key, v in row.items() if key not in ROW_FIELDS and str(seed) in v}
     return None
@@ -89,6 +90,35 @@ def record(study: Study, path: Path, command: str, name: str, seed: int, figures
     order = [key for key in study.variants if key in tree["rows"]]
     rows = {key: tree["rows"][key] for key in [*order, *(key for key in tree["rows"] if key not in order)]}
     write_json(path, {"study": study.name, "dataset": study.dataset, "command": command, "rows": rows})
+
+
+def read_imitation(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """layer → way (see `pmd_jax.imitation.measure`) → seed → share; empty where there is no file.
+
+    Raises:
+        StudyError: it is there and is no such file.
+    """
+    if not path.exists():
+        return {}
+    try:
+        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
+        _ = [float(share) for ways in layers.values() for seeds in ways.values() for share in seeds.values()]
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise StudyError(f"{path} holds no shares of layers ({error}); restore it or delete it.") from error
+    return layers
+
+
+def has_imitation(path: Path, seed: int) -> bool:
+    return any(str(seed) in seeds for ways in read_imitation(path).values() for seeds in ways.values())
+
+
+def record_imitation(path: Path, seed: int, shares: Mapping[str, Mapping[str, float]]) -> None:
+    """Adds one seed. Several tasks may do so at once, under `locked`."""
+    layers = read_imitation(path)
+    for layer, ways in shares.items():
+        for way, share in ways.items():
+            layers.setdefault(layer, {}).setdefault(way, {})[str(seed)] = share
+    write_json(path, {"layers": layers})
 
 
 @contextmanager
