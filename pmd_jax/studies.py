@@ -108,9 +108,16 @@ def as_teacher(config: Config, row: str) -> Config:
 
 
 def teacher_of(config: Config) -> Config | None:
-    """What trains the teacher of a configuration of one row; None where none takes part."""
+    """What trains the teacher of a configuration of one row; None where none takes part.
+
+    It is the same whatever split its students are read on: nothing is chosen by a teacher's own figures.
+    """
     teacher = ROWS[config.rows[0]].teacher
-    return None if teacher is None else as_teacher(config, teacher)
+    if teacher is None:
+        return None
+    config = as_teacher(config, teacher)
+    config.data.eval_split = "test"
+    return config
 
 
 def identity(config: Config) -> str:
@@ -210,15 +217,33 @@ def sweep_block_probability(dataset: str) -> Study:
 
 
 def sweep_lambda(dataset: str) -> Study:
-    """All four λ scaled together, and each of the two layers alone."""
+    """How strongly, and where: all four λ scaled together, f₋₂ after and before its ReLU, and each layer alone."""
     feature, hidden = 1 / 16, 5 / 16
-    weights = {f"λ × {scale:g}": (scale * feature, scale * hidden) for scale in (0.0, 0.1, 1.0, 10.0)}
-    weights |= {"feature only": (feature, 0.0), "hidden layers only": (0.0, hidden)}
+    ways = {"λ × 0": (0.0, 0.0, False)}
+    for scale in (1.0, 10.0):
+        for before in (False, True):
+            title = f"λ × {scale:g}, {'before' if before else 'after'} the ReLU"
+            ways[title] = (scale * feature, scale * hidden, before)
+    ways |= {"feature only, λ × 10": (10 * feature, 0.0, True), "hidden layers only, λ × 10": (0.0, 10 * hidden, True)}
     values = {
-        title: {"loss.lambda_feature": feature, "loss.lambda_hidden": (hidden,) * 3}
-        for title, (feature, hidden) in weights.items()
+        title: {
+            "loss.lambda_feature": feature,
+            "loss.lambda_hidden": (hidden,) * 3,
+            "model.hidden_before_relu": before,
+        }
+        for title, (feature, hidden, before) in ways.items()
     }
-    return _sweep("sweep_lambda", "Weights λ of the distillation", dataset, "pmd_net", values)
+    return _sweep("sweep_lambda", "Weights λ of the distillation, and its place", dataset, "pmd_net", values)
+
+
+def sweep_baseline(dataset: str) -> Study:
+    """The paper does not say what the baseline is trained with, and L2 decay acts relative to the scale of the loss."""
+    values = {
+        "α · L_reg, α = 100": {"loss.alpha": 100.0},
+        "plain L_reg, decayed 100 times as hard": {"loss.alpha": 1.0},
+        "no weight decay": {"optim.weight_decay": 0.0},
+    }
+    return _sweep("sweep_baseline", "Loss scale and decay of the RGB baseline", dataset, "rgb_baseline", values)
 
 
 def sweep_alpha(dataset: str) -> Study:
@@ -227,7 +252,13 @@ def sweep_alpha(dataset: str) -> Study:
 
 
 TABLES: tuple[Callable[[str], Study], ...] = (table1, table2, table3)
-SWEEPS: tuple[Callable[[str], Study], ...] = (sweep_block_size, sweep_block_probability, sweep_lambda, sweep_alpha)
+SWEEPS: tuple[Callable[[str], Study], ...] = (
+    sweep_lambda,
+    sweep_alpha,
+    sweep_block_size,
+    sweep_block_probability,
+    sweep_baseline,
+)
 
 
 def _sweep(name: str, title: str, dataset: str, row: str, values: Mapping[str, dict[str, Any]]) -> Study:

@@ -1,4 +1,4 @@
-"""The weights λ of Eq. 3, which the paper chose and shows no figures of.
+"""The weights λ of Eq. 3, after and before the ReLU; the paper chose them and shows no figures of.
 
     python -m pmd_jax.study --config=launch/paper/sweep_lambda.py:rendered --seeds=3
 
