@@ -1,0 +1,32 @@
+"""What the commands set up before they start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from pmd_jax.commands import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+faults = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**26, np.uint8)  # 64 MiB, freed at once
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults[1:]))
+"""
+
+
+def page_faults(mode: str) -> int:
+    """Of a 64 MiB array after the first, in a process of its own: the setting stays for a process's life."""
+    # Without NumPy's own use of huge pages, which would hide the faults.
+    command = ["env", "NUMPY_MADVISE_HUGEPAGE=0", sys.executable, "-c", FAULTS, mode]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_freed_memory_is_used_again():
+    assert page_faults("keep") < 0.1 * page_faults("leave")
