@@ -1,11 +1,12 @@
-"""What the training commands share: exit codes, a sentence for what a user can put right, the compile cache."""
+"""What the commands share: exit codes, a sentence for what a user can put right, the compile cache, extras."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from absl import flags, logging
@@ -72,3 +73,17 @@ def exit_code(job: Callable[[], None]) -> int:
         print(f"{error}; run the same command again to go on.", file=sys.stderr)
         return EXIT_PREEMPTED
     return 0
+
+
+def require(extra: str, modules: Iterable[str]) -> None:
+    """Makes sure that an optional extra is installed, before anything is done.
+
+    Raises:
+        InputError: one of its modules is missing; names the command that installs it.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"{', '.join(missing)} not found: the extra {extra!r} is not installed. In the checkout: "
+            f"pip install -c requirements-cpu.txt -e '.[{extra}]'"
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,12 +52,16 @@ def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
     unfinished = folder.with_name(folder.name + ".unfinished")
     if jax.process_index() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-    save_tree(unfinished / "weights", weights._asdict())
-    if jax.process_index() != 0:
-        return
-    described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "config": to_dict(config)}
-    with _replacing(folder, unfinished):
-        (unfinished / "network.json").write_text(json.dumps(described, indent=2) + "\n")
+    with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
+        write(unfinished, row, config, weights)
+
+
+def write(folder: Path, row: str, config: Config, weights: Weights) -> None:
+    """The files of a network, into a folder that may hold others. Called and raises as `save`."""
+    save_tree(folder / "weights", weights._asdict())
+    if jax.process_index() == 0:
+        described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "config": to_dict(config)}
+        (folder / "network.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
 @contextmanager
@@ -68,8 +72,9 @@ def _replacing(folder: Path, unfinished: Path):
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise CheckpointError(f"{folder} could not be written ({error}); make room and run again.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: str | Path) -> Exported:

@@ -98,7 +98,12 @@ def _predict(graph: nnx.GraphDef[PMDNet], params: nnx.State, rgb: jax.Array) -> 
 
 
 def load(path: str | Path | None = None) -> Predictor:
-    """An exported student as a function of uint8 crops.
+    """An exported student as a function of uint8 crops. Arguments and errors as `read_student`."""
+    return Predictor(read_student(path))
+
+
+def read_student(path: str | Path | None = None) -> export_folder.Exported:
+    """The network of an export folder that sees RGB.
 
     Args:
         path: an export's folder; None for the demo network that comes with the repository.
@@ -113,4 +118,4 @@ def load(path: str | Path | None = None) -> Predictor:
     exported = export_folder.read(path)
     if ROWS[exported.row].modality != "rgb":
         raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")
-    return Predictor(exported)
+    return exported

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTS = {"requirements.txt": {"cuda12"}, "requirements-cpu.txt": set(), "requirements-tpu.txt": {"tpu"}}  # JAX's extras
 ALL_LISTS = (*LISTS, "requirements-dev.txt")
+EXTRAS = ("export",)  # optional, but the tests need them
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -66,8 +67,9 @@ def test_every_dependency_is_pinned_within_its_range(name, python):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_every_tool_is_pinned_within_its_range(python):
-    assert_admitted(ranges("dev"), pins("requirements-dev.txt", python))
+def test_every_tool_and_extra_is_pinned_within_its_range(python):
+    wanted = {name: requirement for extra in ("dev", *EXTRAS) for name, requirement in ranges(extra).items()}
+    assert_admitted(wanted, pins("requirements-dev.txt", python))
 
 
 def test_extras_that_a_list_stands_for_are_jaxs_own():

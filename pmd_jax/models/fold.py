@@ -38,7 +38,7 @@ def _fold(conv: nnx.Conv, norm: Norm) -> nnx.Conv:
     assert norm.scale is not None
     assert norm.bias is not None
     scale = norm.scale[...] * jax.lax.rsqrt(norm.var[...] + norm.epsilon)
-    conv.kernel[...] = conv.kernel[...] * scale
+    conv.kernel = nnx.Param(conv.kernel[...] * scale)  # in place it would write into a NumPy array of the caller's
     conv.bias = nnx.Param(norm.bias[...] - scale * norm.mean[...])
     conv.use_bias = True
     return conv

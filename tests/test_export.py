@@ -1,0 +1,208 @@
+"""The export command: what it leaves, that it runs without us, and what it says of bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import make_columns, small_config, write_export
+
+import pmd_jax
+from pmd_jax import export, export_check, predictor
+from pmd_jax.config import config_hash
+from pmd_jax.errors import InputError
+from pmd_jax.export_formats import Format
+
+for module in ("onnx", "onnxruntime", "flatbuffers"):
+    pytest.importorskip(module, reason="needs the extra 'export'")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """What a finished run leaves of its network and its figures."""
+    workdir = tmp_path_factory.mktemp("run")
+    write_export(workdir / "export")
+    figures = {"title": "RGB baseline", "epe_mm": 31.415, "epe_median_mm": 27.18, "auc_20_50": 0.577, "samples": 2000}
+    records = {
+        "dataset": "rendered_hands/default",
+        "split": "test",
+        "protocol": "the protocol of this run",
+        "command": "python -m pmd_jax.main --config=launch/demo.py",
+        "hardware": {"devices": "1 × cpu", "cpu": "a processor"},
+        "versions": {"jax": "0.10.2"},
+        "finished": "2026-11-25T00:00:00+00:00",
+        "config_hash": config_hash(small_config()),
+        "rows": {"rgb_baseline": figures},
+    }
+    (workdir / "results.json").write_text(json.dumps(records))
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "new" / "hand"
+    assert export.main([f"--checkpoint={run_folder / 'export'}", f"--out={out}"]) == 0
+    return out
+
+
+def snippets(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+
+
+def run_alone(code: str, folder: Path, rgb: np.ndarray) -> np.ndarray:
+    """Runs code that defines `predict`, in a new process; without our package unless it names it."""
+    alone = "" if "pmd_jax" in code else 'import sys; sys.modules["pmd_jax"] = None\n'
+    np.save(folder.parent / "rgb.npy", rgb)
+    end = '\nimport numpy as np\nnp.save("../joints.npy", predict(np.load("../rgb.npy")))\n'
+    environment = {"PYTHONPATH": "" if alone else str(ROOT), "JAX_PLATFORMS": "cpu", "HOME": str(folder)}
+    command = [sys.executable, "-c", alone + code + end]
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return np.load(folder.parent / "joints.npy")
+
+
+def test_it_leaves_what_was_promised(exported):
+    names = {"network.json", "weights", "results.json", "model.stablehlo", "model.onnx", "export.json", "MODEL_CARD.md"}
+    assert {path.name for path in exported.iterdir()} == names
+    assert not list(exported.parent.glob("*unfinished*"))
+    summary = json.loads((exported / "export.json").read_text())
+    assert list(summary["formats"]) == ["orbax", "stablehlo", "onnx"]
+    for result in summary["formats"].values():
+        assert result["pictures_compared"] == 64
+        assert result["largest_deviation"] <= 1e-4
+        assert result["ms_per_picture"] > 0
+    assert summary["formats"]["onnx"]["size_bytes"] == (exported / "model.onnx").stat().st_size
+
+
+def test_the_cards_code_runs_as_it_stands(exported, run_folder):
+    """Each format in a process of its own; pictures other than those it was checked with, and a batch of its own."""
+    rgb = make_columns(3, seed=7).rgb
+    expected = pmd_jax.load(run_folder / "export")(rgb)
+    codes = snippets(exported / "MODEL_CARD.md")
+    assert ["pmd_jax" in code for code in codes] == [True, False, False]
+    for code in codes:
+        np.testing.assert_allclose(run_alone(code, exported, rgb), expected, atol=1e-4)
+
+
+def test_one_artefact_for_all_platforms_and_batches(exported):
+    program = jax.export.deserialize(bytearray((exported / "model.stablehlo").read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    (crops,), (joints,) = program.in_avals, program.out_avals
+    assert (str(crops.dtype), crops.shape[1:]) == ("uint8", (64, 64, 3))
+    assert (str(joints.dtype), joints.shape[1:]) == ("float32", (21, 3))
+    assert not isinstance(crops.shape[0], int)
+    assert crops.shape[0] == joints.shape[0]
+
+
+def test_the_card_is_the_runs(exported):
+    card = (exported / "MODEL_CARD.md").read_text()
+    for words in ("31.41", "27.18", "0.577", "2,000", "the protocol of this run", "launch/demo.py", "RGB baseline"):
+        assert words in card
+
+
+def test_an_export_can_be_exported_again(exported, tmp_path):
+    """With its records: they travel with the weights."""
+    again = shutil.copytree(exported, tmp_path / "carried")
+    (again / "model.stablehlo").unlink()
+    summary = export.export(again, ["onnx"], again)
+    assert set(summary["formats"]) == {"orbax", "stablehlo", "onnx"}
+    assert "31.41" in (again / "MODEL_CARD.md").read_text()
+
+
+def test_other_files_in_the_folder_are_left_alone(run_folder, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    export.export(run_folder / "export", ["onnx"], tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "model.onnx").is_file()
+
+
+def test_without_a_checkpoint_it_is_the_demo_network(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "DEMO", run_folder / "export")
+    assert export.export(None, ["onnx"], tmp_path / "hand")["row"] == "rgb_baseline"
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The sentence of a command that refuses its input."""
+    assert export.main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("Error: ")
+    assert len(said.splitlines()) == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("formats", "sentence"),
+    [("onnx,tflite", "'tflite' unknown; choose from orbax,stablehlo,onnx"), ("", "'' unknown")],
+)
+def test_an_unknown_format(run_folder, tmp_path, capsys, formats, sentence):
+    out = tmp_path / "out"
+    said = refused(capsys, f"--checkpoint={run_folder / 'export'}", f"--formats={formats}", f"--out={out}")
+    assert sentence in said
+    assert not out.exists()
+
+
+def test_a_checkpoint_that_cannot_be_used(run_folder, tmp_path, capsys):
+    broken = shutil.copytree(run_folder / "export", tmp_path / "broken")
+    described = json.loads((broken / "network.json").read_text())
+    (broken / "network.json").write_text(json.dumps(described | {"format": 99}))
+    teacher = write_export(tmp_path / "teacher", "depth_teacher")
+    for checkpoint, sentence in (
+        (tmp_path / "nothing", "holds no network.json"),
+        (broken, "export format 99, this version reads 1"),
+        (teacher, "'depth_teacher', which sees depth"),
+    ):
+        assert sentence in refused(capsys, f"--checkpoint={checkpoint}", f"--out={tmp_path / 'out'}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_used(run_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    other = write_export(tmp_path / "other", "pmd_net_refine")
+    network = (other / "network.json").read_text()
+    for out, sentence in (
+        (tmp_path / "file", "is a file; name a folder"),
+        (other, "holds another network"),
+        (tmp_path / "file" / "below", "could not be written"),
+    ):
+        said = refused(capsys, f"--checkpoint={run_folder / 'export'}", "--formats=onnx", f"--out={out}")
+        assert sentence in said
+    assert (other / "network.json").read_text() == network
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other"]
+
+
+def test_a_missing_extra_is_named(run_folder, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    with pytest.raises(InputError, match=r"onnx not found.*pip install .*\[export\]"):
+        export.export(run_folder / "export", ["orbax", "onnx"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_deviates_is_said_so(tmp_path):
+    form = Format(("model.txt",), ("numpy",), (), lambda *_: None, "predict = lambda rgb: rgb[:, :21, 0] / 1")
+    crops = make_columns(2).rgb
+    with pytest.raises(RuntimeError, match=r"model\.txt deviates from the network by 1\.0e-03"):
+        export_check.check(tmp_path, form, crops, crops[:, :21, 0] + 1e-3)
+
+
+def test_what_cannot_be_checked_is_not_left_behind(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_check, "TOLERANCE", -1.0)
+    with pytest.raises(RuntimeError, match="deviates from the network"):
+        export.export(run_folder / "export", ["onnx"], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_made_up_crops_are_always_the_same():
+    crops = export_check.made_up_crops()
+    assert (crops.shape, crops.dtype) == ((64, 64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(crops, export_check.made_up_crops())
+    assert crops.std(axis=(1, 2, 3)).min() > 20
