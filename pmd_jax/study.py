@@ -6,8 +6,8 @@ Every run has its own folder under runs/study, named after what it computes, so 
 a seed their teacher. What is finished is not done again: the same command goes on after a stop. Each finished run goes
 into results/<data set>/<study>.json at once; `--render` makes RESULTS.md and the figures of these files alone.
 
-Several devices or machines: start the command once for each with `--task=0 --tasks=4`, `--task=1 --tasks=4`, … and for
-devices of one machine CUDA_VISIBLE_DEVICES=0, 1, …; the tasks of a Slurm array find their number themselves.
+Several devices of a machine: `--jobs=4`. Several machines: start the command once on each with `--task=0 --tasks=4`,
+`--task=1 --tasks=4`, …; the tasks of a Slurm array find their number themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from pmd_jax import commands, results_page, study_results
+from pmd_jax import commands, results_page, study_jobs, study_results
 from pmd_jax.config import Config
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Run, Study, identity, plan, resolve
@@ -41,6 +41,7 @@ RESULTS = flags.DEFINE_string("results", "results", "Where the JSON files and fi
 PAGE = flags.DEFINE_string("page", "RESULTS.md", "The page that shows them.")
 TASK = flags.DEFINE_integer("task", int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")), "Which task this is, from 0.")
 TASKS = flags.DEFINE_integer("tasks", int(os.environ.get("SLURM_ARRAY_TASK_COUNT", "1")), "How many share the work.")
+JOBS = flags.DEFINE_integer("jobs", 1, "Processes on this machine, one for each device or core.", lower_bound=1)
 
 EXAMPLES = 3  # hands in Figure 7
 PER_RUN = ("samples", "parameters", "steps", "train_seconds", "images_per_s", "protocol")
@@ -202,6 +203,8 @@ def main(argv: list[str]) -> int:
             raise StudyError("--config must name a study of launch/paper/ (table1.py, say); pmd_jax.main trains rows.")
         _train(study, results, page)
 
+    if JOBS.value > 1 and not RENDER.value:
+        return study_jobs.spread(JOBS.value, TASK.value, TASKS.value)
     return commands.exit_code(job)
 
 

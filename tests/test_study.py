@@ -30,6 +30,7 @@ PAPER = sorted((ROOT / "launch" / "paper").glob("*.py"))
 TABLE_2 = "--config=launch/paper/table2.py:rendered"
 TINY = {
     "data.dataset_config": "smoke",
+    "data.train_samples": 0,
     "data.validation": 0,
     "model.width": 4,
     "optim.steps": 4,
@@ -149,6 +150,26 @@ def test_killed_and_started_again_gives_the_same_table(finished, data_dir, tmp_p
     code, output = run(tmp_path, data_dir, TABLE_2)
     assert code == 0, output
     assert rows_of(tmp_path) == rows_of(finished)
+
+
+def test_two_jobs_give_the_same_table(finished, data_dir, tmp_path):
+    code, output = run(tmp_path, data_dir, TABLE_2, "--jobs=2")
+    assert code == 0, output
+    ours, theirs = rows_of(tmp_path), rows_of(finished)
+    for name, row in theirs.items():
+        assert ours[name]["epe_mm"] == pytest.approx(row["epe_mm"], rel=1e-4)  # one core adds in another order than two
+    runs = sorted(path.name for path in tmp_path.glob("runs/rendered/*/*"))
+    assert runs == ["seed_0"] * 3 + ["seed_1"] * 3
+
+
+def test_two_jobs_stop_when_they_are_asked(data_dir, tmp_path):
+    process = start(tmp_path, data_dir, TABLE_2, "--jobs=2", "--config.base.optim.steps=100000")
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("runs/rendered/*/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 75, output
 
 
 def test_the_page_again_from_the_files_alone(finished, tmp_path):
