@@ -111,18 +111,8 @@ def _describe(folder: Path) -> tuple[str, Config]:
     return row, config
 
 
-def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
-    """A finished teacher's weights, from its export folder or from the folder of the run that trained it.
-
-    Args:
-        path: `config.teacher.checkpoint`.
-        row: the teacher's row.
-        config: of this run: the teacher's architecture must be the same.
-        sharding: where the weights are to live.
-
-    Raises:
-        CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
-    """
+def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
+    """The export folder of a finished teacher; arguments and errors as `teacher_weights`."""
     given = Path(path)
     candidates = [given, given / "export", given / row / "export"]
     found = [(folder, *_describe(folder)) for folder in candidates if (folder / "network.json").is_file()]
@@ -139,6 +129,22 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
             f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {path} was trained with "
             f"{trained.evaluation.joint_0!r}, so in other hand scales: use the same, or train a teacher."
         )
+    return folder
+
+
+def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
+    """A finished teacher's weights, from its export folder or from the folder of the run that trained it.
+
+    Args:
+        path: `config.teacher.checkpoint`.
+        row: the teacher's row.
+        config: of this run: the teacher's architecture must be the same.
+        sharding: where the weights are to live.
+
+    Raises:
+        CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
+    """
+    folder = teacher_folder(path, row, config)
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
     return Weights(**load_tree(folder / "weights", abstract))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import export_folder, metrics, prepare, report, sharding
+from pmd_jax import export_folder, metrics, prepare, report, sharding, teacher_cache
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, hold_out, place_joint_0, read_columns
@@ -30,7 +30,15 @@ from pmd_jax.steps import Recipe
 from pmd_jax.train import predict, stop_on_sigterm, train_row
 
 # Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
-FREE_FIELDS = (("data", "data_dir"), ("data", "manual_dir"), ("tensorboard",), ("log_every",), ("checkpoint_every",))
+FREE_FIELDS = (
+    ("data", "data_dir"),
+    ("data", "manual_dir"),
+    ("teacher", "cache"),  # in float32 the same to 1e-5
+    ("teacher", "cache_device_mb"),
+    ("tensorboard",),
+    ("log_every",),
+    ("checkpoint_every",),
+)
 
 
 def run(config: Config, workdir: Path) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def check_workdir(config: Config, workdir: Path) -> None:
     if path.exists():
         try:
             there = to_dict(from_dict(json.loads(path.read_text())))  # fields that are newer than it: at their defaults
-        except (ValueError, ConfigError) as error:
+        except ValueError as error:
             raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
         changed = differences(_fixed(to_dict(config)), _fixed(there))
         if changed:
@@ -167,6 +175,10 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
         teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
         source = config.teacher.checkpoint or workdir / row.teacher / "export"
         teacher = export_folder.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
+        if teacher_cache.pays(config, len(splits.train)):
+            its_export = export_folder.teacher_folder(source, row.teacher, config)
+            home = teacher_cache.home(its_export, workdir / row.teacher)
+            teacher = teacher_cache.lessons(teacher_network, teacher, splits.train, config, home, mesh, stop)
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
     state = create_state(weights, recipe.optimizer)
 

@@ -15,11 +15,14 @@ from jaxtyping import Array, Float, Int32
 
 from pmd_jax.config import AugmentConfig, LossConfig
 from pmd_jax.data import hand
-from pmd_jax.data.augment import Batch, Inputs, to_inputs, training_inputs
+from pmd_jax.data.augment import Batch, Inputs, draw_flips, sample_keys, to_inputs, training_inputs
+from pmd_jax.lessons import BatchLessons, Lessons, look_up
 from pmd_jax.losses import Metrics, stage_one_loss, stage_two_loss
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.rows import Row
 from pmd_jax.state import Network, TrainState, Tree, Weights
+
+Teacher = Weights | Lessons | BatchLessons  # asked in the step, or looked up
 
 
 class Recipe(NamedTuple):
@@ -51,15 +54,28 @@ def loss_function(
     return loss, (new_stats, metrics)
 
 
+def lesson_of(
+    recipe: Recipe, teacher: Teacher, batch: Batch, inputs: Inputs, seed: Int32[Array, ""], step: Int32[Array, ""]
+) -> Prediction | None:
+    """What the teacher says of a batch under the step's flips, which `inputs` have and `batch` has not."""
+    if recipe.teacher_network is None:
+        return None
+    if isinstance(teacher, Weights):
+        return recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
+    flips = draw_flips(sample_keys(seed, step, batch.index), recipe.augment)
+    return look_up(teacher, batch.index, flips, recipe.augment)
+
+
 def train_step(
-    recipe: Recipe, state: TrainState, teacher: Weights | None, batch: Batch, seed: Int32[Array, ""]
+    recipe: Recipe, state: TrainState, teacher: Teacher | None, batch: Batch, seed: Int32[Array, ""]
 ) -> tuple[TrainState, Metrics]:
     """One update.
 
     Args:
         recipe: what stays the same.
         state: may be donated.
-        teacher: the frozen depth network's weights, in evaluation mode, not differentiated; None where none takes part.
+        teacher: the frozen depth network, in evaluation mode and not differentiated: its weights or its lessons; None
+            where none takes part.
         batch: uint8 and uint16 crops with their labels.
         seed: of the augmentation's draws, which also depend on the step and on each sample's index.
 
@@ -67,9 +83,7 @@ def train_step(
         The new state, and scalars: "loss" and its parts.
     """
     inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
-    lesson = None
-    if teacher is not None and recipe.teacher_network is not None:
-        lesson = recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
+    lesson = None if teacher is None else lesson_of(recipe, teacher, batch, inputs, seed, state.step)
     differentiate = jax.value_and_grad(loss_function, has_aux=True)
     (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, lesson, inputs, recipe)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)

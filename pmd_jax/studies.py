@@ -130,7 +130,7 @@ def identity(config: Config) -> str:
     config.data.data_dir, config.data.manual_dir = default.data.data_dir, default.data.manual_dir
     config.tensorboard, config.log_every = default.tensorboard, default.log_every
     config.checkpoint_every = default.checkpoint_every
-    config.teacher.checkpoint = ""
+    config.teacher = TeacherConfig(optim=config.teacher.optim)
     if not row.distils:
         config.model.hidden_before_relu = default.model.hidden_before_relu
         config.loss = replace(default.loss, alpha=config.loss.alpha, beta=config.loss.beta)

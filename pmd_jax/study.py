@@ -28,6 +28,7 @@ from ml_collections import config_flags
 
 from pmd_jax import commands, results_page, study_jobs, study_results
 from pmd_jax.config import Config
+from pmd_jax.files import locked
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Run, Study, identity, plan, resolve
 from pmd_jax.study_results import StudyError
@@ -78,7 +79,7 @@ def run_group(
             figures = times[run.variant]
         elif figures is None:
             figures = _figures(run.config, finish(run, folders.runs, train))
-        with study_results.locked(folders.lock):
+        with locked(folders.lock):
             study_results.record(study, path, command, run.variant, run.config.seed, figures)
 
 
@@ -135,7 +136,7 @@ def record_examples(study: Study, folders: Folders) -> None:
             poses[ROWS[name].title] = saved[f"pose_{name}"][chosen]
             shared = {key: saved[key][chosen] for key in ("rgb", "depth", "K", "xyz_m")}
     tree = {key: encode(array) for key, array in shared.items()}
-    with study_results.locked(folders.lock):
+    with locked(folders.lock):
         named = {title: encode(pose) for title, pose in poses.items()}
         study_results.write_json(folders.results / "figure7.json", {**tree, "poses": named})
 
@@ -156,7 +157,7 @@ def record_imitation(study: Study, folders: Folders) -> None:
         held_out = splits.test if splits.validation is None else splits.validation
         networks = [export_folder.read(folder) for folder in exports]
         shares = imitation.measure(*networks, splits.train, held_out, sharding.make_mesh())
-        with study_results.locked(folders.lock):
+        with locked(folders.lock):
             study_results.record_imitation(path, seed, shares)
 
 
@@ -212,7 +213,7 @@ def _train(study: Study, results: Path, page: Path) -> None:
     commands.set_up_jax()
     folders = Folders(Path(RUNS.value) / study.dataset, results / study.dataset)
     run_study(study, folders)
-    with study_results.locked(folders.lock):
+    with locked(folders.lock):
         results_page.write(results, page)
     print(f"{folders.results / study.name}.json\n{page}")
 

@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +75,7 @@ def find(folder: Path, config_hash: str, seed: int, figure: str) -> dict[str, An
 
 
 def record(study: Study, path: Path, command: str, name: str, seed: int, figures: Mapping[str, Any]) -> None:
-    """Adds one run to the study's file. Several tasks may do so at once, under `locked`."""
+    """Adds one run to the study's file. Several tasks may do so at once, under `files.locked`."""
     tree = read(path)
     variant = study.variants[name]
     row = tree["rows"].get(name, {})
@@ -113,21 +111,12 @@ def has_imitation(path: Path, seed: int) -> bool:
 
 
 def record_imitation(path: Path, seed: int, shares: Mapping[str, Mapping[str, float]]) -> None:
-    """Adds one seed. Several tasks may do so at once, under `locked`."""
+    """Adds one seed. Several tasks may do so at once, under `files.locked`."""
     layers = read_imitation(path)
     for layer, ways in shares.items():
         for way, share in ways.items():
             layers.setdefault(layer, {}).setdefault(way, {})[str(seed)] = share
     write_json(path, {"layers": layers})
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:

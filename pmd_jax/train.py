@@ -24,9 +24,10 @@ from pmd_jax.checkpoint import Checkpoints
 from pmd_jax.config import Config, OptimConfig
 from pmd_jax.data.augment import Batch
 from pmd_jax.data.pipeline import Columns, evaluation_batches, training_batches
+from pmd_jax.lessons import Lessons, StoredLessons
 from pmd_jax.metric_writer import MetricWriter
 from pmd_jax.state import TrainState, Weights
-from pmd_jax.steps import Recipe, predict_step, train_step
+from pmd_jax.steps import Recipe, Teacher, predict_step, train_step
 
 
 class Preempted(Exception):
@@ -48,7 +49,7 @@ class Trained(NamedTuple):
 def train_row(
     recipe: Recipe,
     state: TrainState,
-    teacher: Weights | None,
+    teacher: Weights | Lessons | StoredLessons | None,
     columns: Columns,
     validation: Callable[[Weights], Mapping[str, float | str]] | None,
     *,
@@ -91,15 +92,16 @@ def train_row(
     state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
     start = int(state.step)
     writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0)
-    step_function, metric_names = compile_step(recipe, mesh, teacher is not None)
+    step_function, metric_names = compile_step(recipe, mesh)
     log = _Log(writer, metric_names, name, start, optim, config.log_every)
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
     began = time.perf_counter()
     try:
         with log:
             for step in range(start, optim.steps):
-                batch = sharding.global_array(mesh, next(data))
-                state, metrics = step_function(state, teacher, batch, seed)
+                batch = next(data)
+                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredLessons) else teacher
+                state, metrics = step_function(state, taught, sharding.global_array(mesh, batch), seed)
                 log.push(step + 1, metrics)
                 done = step + 1
                 stopping = agree(stop, done)
@@ -119,7 +121,7 @@ def train_row(
     return Trained(state, seconds, (optim.steps - start) * optim.batch / seconds)
 
 
-def compile_step(recipe: Recipe, mesh: Mesh, has_teacher: bool):
+def compile_step(recipe: Recipe, mesh: Mesh):
     """`train_step` jitted for the mesh, its metrics packed into one vector so that one fetch brings them all.
 
     Returns:
@@ -127,7 +129,7 @@ def compile_step(recipe: Recipe, mesh: Mesh, has_teacher: bool):
     """
     names: list[str] = []
 
-    def packed(state: TrainState, teacher: Weights | None, batch: Batch, seed: jax.Array):
+    def packed(state: TrainState, teacher: Teacher | None, batch: Batch, seed: jax.Array):
         state, metrics = train_step(recipe, state, teacher, batch, seed)
         names[:] = metrics  # filled when the function is traced
         return state, jnp.stack([metrics[name] for name in names])
@@ -135,7 +137,7 @@ def compile_step(recipe: Recipe, mesh: Mesh, has_teacher: bool):
     whole, parts = sharding.replicated(mesh), sharding.split(mesh)
     jitted = jax.jit(
         packed,
-        in_shardings=(whole, whole if has_teacher else None, parts, whole),
+        in_shardings=(whole, None, parts, whole),  # the teacher: where it is, whole or split as the batch
         out_shardings=(whole, whole),
         donate_argnames="state",
     )

@@ -49,6 +49,8 @@ LIMITS = [
     ("evaluation.auc_to_mm", (20.0, 10.0, float("nan"), float("inf")), (20.1, 80.0), "above auc_from_mm = 20"),
     ("evaluation.auc_points", (1, 0), (2, 20), "choose 2 (both ends) or more"),
     ("compute_dtype", ("float16", ""), ("auto", "float32", "bfloat16"), "'auto', 'float32', 'bfloat16'"),
+    ("teacher.cache", ("yes", ""), ("auto", "on", "off"), "choose from auto, on, off"),
+    ("teacher.cache_device_mb", (-1,), (0,), "choose 0 (none on the devices) or more"),
     ("eval_batch", (0,), (1,), "choose 1 or more"),
     ("checkpoint_every", (0,), (1,), "choose 1 or more"),
     ("log_every", (0,), (1,), "choose 1 or more"),

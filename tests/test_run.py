@@ -229,12 +229,20 @@ def test_a_teacher_of_another_shape_names_every_path(data_dir, finished, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def lessons(workdir: Path) -> dict[str, int]:
+    """The teacher's tables in a run's folder, with the time of each."""
+    return {path.name: path.stat().st_mtime_ns for path in workdir.rglob("lessons_*")}
+
+
 def test_a_finished_teacher_is_used(data_dir, finished, tmp_path):
-    """The teacher row is not trained again, and the student gets the same bits from it."""
+    """The teacher row is not trained again, its table is not made again, and the student gets the same bits from it."""
+    before = lessons(finished)
+    assert len(before) == 1
     rows = "--config.rows=('depth_teacher','pmd_net')"
     code, output = run(data_dir, tmp_path / "run", rows, f"--config.teacher.checkpoint={finished}")
     assert code == 0, output
     assert not (tmp_path / "run" / "depth_teacher").exists()
+    assert lessons(finished) == before
     ours = np.load(tmp_path / "run" / "pmd_net" / "predictions.npz")["xyz_m"]
     np.testing.assert_array_equal(ours, np.load(finished / "pmd_net" / "predictions.npz")["xyz_m"])
 

@@ -125,7 +125,7 @@ def test_sharded_step_equals_the_plain_one(devices, axis_type):
     """Batch norm's sums run in another order on eight devices: float32 differs in the last digits, no more."""
     recipe, state, teacher = make("pmd_net_refine_replace")
     mesh = sharding.make_mesh(jax.devices()[:devices], axis_type)
-    step, names = compile_step(recipe, mesh, has_teacher=True)
+    step, names = compile_step(recipe, mesh)
     whole = sharding.replicated(mesh)
     with jax.set_mesh(mesh):
         sharded, vector = step(

@@ -277,6 +277,16 @@ def test_tables_share_runs_and_teachers():
     assert joint.rows == ("depth_teacher_joint",)
 
 
+def test_where_things_lie_and_how_the_teacher_is_asked_names_no_other_run():
+    config = resolve(table2("rendered"), "pmd_net", 0)
+    name = identity(config)
+    config.teacher.cache, config.teacher.cache_device_mb, config.teacher.checkpoint = "off", 0, "elsewhere"
+    config.data.data_dir, config.log_every = "elsewhere", 7
+    assert identity(config) == name
+    config.teacher.optim.steps += 1
+    assert identity(config) != name
+
+
 def test_every_run_has_one_task_and_every_teacher_too():
     study = table2("rendered")
     groups = plan(study, seeds=3, only=[])

@@ -14,11 +14,11 @@ from pmd_jax import sharding, train
 from pmd_jax.metric_writer import read_metrics
 
 
-def train_six_steps(tmp_path, stop=None, **changes):
+def train_six_steps(tmp_path, stop=None, teacher=None, **changes):
     config = small_config(**changes)
-    recipe, state, teacher = make("pmd_net", config)
+    recipe, state, weights = make("pmd_net", config)
     mesh = sharding.make_mesh(jax.devices()[:1])
-    teacher = jax.device_put(teacher, sharding.replicated(mesh))
+    teacher = teacher or jax.device_put(weights, sharding.replicated(mesh))
     return train.train_row(
         recipe,
         state,

@@ -37,11 +37,15 @@ def sample_keys(seed: Int32[Any, ""], step: Int32[Any, ""], index: Int32[Any, " 
     return jax.vmap(jax.random.fold_in, (None, 0))(step_key, index)
 
 
-def flip(batch: Batch, keys: Key[Array, " b"], config: AugmentConfig) -> Batch:
-    """Mirrors each sample left–right and top–bottom with probability ½ each, labels and intrinsics with it."""
+def draw_flips(keys: Key[Array, " b"], config: AugmentConfig) -> Bool[Array, "b 2"]:
+    """Whether each sample is mirrored left–right and top–bottom, with probability ½ each where it may be."""
     draws = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0), shape=(2,)))(keys)
-    allowed = jnp.array([config.flip_horizontal, config.flip_vertical])
-    return jax.vmap(_flip_sample)(batch, draws & allowed)
+    return draws & jnp.array([config.flip_horizontal, config.flip_vertical])
+
+
+def flip(batch: Batch, flips: Bool[Array, "b 2"]) -> Batch:
+    """Mirrors samples left–right and top–bottom, labels and intrinsics with them."""
+    return jax.vmap(_flip_sample)(batch, flips)
 
 
 def _flip_sample(sample: Batch, flips: Bool[Array, 2]) -> Batch:
@@ -118,7 +122,7 @@ def training_inputs(
 ) -> Inputs:
     """Augments and normalises a training batch."""
     keys = sample_keys(seed, step, batch.index)
-    batch = flip(batch, keys, config)
+    batch = flip(batch, draw_flips(keys, config))
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
     return to_inputs(batch)

@@ -17,6 +17,7 @@ from pmd_jax.data.augment import (
     Batch,
     Inputs,
     block_from_right,
+    draw_flips,
     flip,
     normalise_depth,
     normalise_rgb,
@@ -50,7 +51,7 @@ def flips_of(before: Batch, after: Batch) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("horizontal", "vertical"))
 def flipped(batch: Batch, keys: jax.Array, horizontal: bool = True, vertical: bool = True) -> Batch:
-    return flip(batch, keys, AugmentConfig(flip_horizontal=horizontal, flip_vertical=vertical))
+    return flip(batch, draw_flips(keys, AugmentConfig(flip_horizontal=horizontal, flip_vertical=vertical)))
 
 
 @functools.partial(jax.jit, static_argnames=("size", "probability"))

@@ -1,0 +1,184 @@
+"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool
+from tqdm import tqdm
+
+from pmd_jax import sharding
+from pmd_jax.config import Config
+from pmd_jax.data import hand
+from pmd_jax.data.augment import Batch, flip, to_inputs
+from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.errors import InputError
+from pmd_jax.files import locked
+from pmd_jax.lessons import Lessons, StoredLessons, flip_choices
+from pmd_jax.models.pmd_net import Prediction
+from pmd_jax.state import Network, Weights, compute_dtype
+from pmd_jax.train import Preempted
+
+FORMAT = 1  # of the file
+
+
+class CacheError(InputError):
+    """The table cannot be kept; the message names the file and the remedy."""
+
+
+def pays(config: Config, samples: int) -> bool:
+    """Whether a student of this configuration learns from a table.
+
+    A function of the configuration and the number of samples alone, so that a run goes on as it began.
+    """
+    if config.teacher.cache == "auto":
+        return samples * len(flip_choices(config.augment)) < config.optim.steps * config.optim.batch
+    return config.teacher.cache == "on"
+
+
+def home(export: Path, own: Path) -> Path:
+    """Where a table is kept: beside the teacher's export in the run that trained it, for its other students; or `own`.
+
+    A folder that is not of a run, or that cannot be written to, is left as it is.
+    """
+    return export.parent if export.name == "export" and os.access(export.parent, os.W_OK) else own
+
+
+def lessons(
+    network: Network,
+    weights: Weights,
+    columns: Columns,
+    config: Config,
+    folder: Path,
+    mesh: Mesh,
+    stop: threading.Event,
+) -> Lessons | StoredLessons:
+    """The teacher's table of the training samples, on the devices where `config.teacher.cache_device_mb` allows it.
+
+    Args:
+        network, weights: the teacher's; the weights on the mesh.
+        columns: the training samples.
+        folder: where the file is kept, on a disk that all processes share.
+        stop: set when the run is asked to stop.
+
+    Raises:
+        CacheError: the file cannot be written.
+        Preempted: asked to stop while the table was computed; nothing of it is kept.
+    """
+    path = folder / f"lessons_{_name(weights, columns, config)}.npy"
+    shape, entry = (len(columns), len(flip_choices(config.augment))), _entry(network, weights)
+    megabytes = math.prod(shape) * entry.itemsize / 1e6
+    try:
+        # Of several runs with one teacher, one computes and the others wait for it.
+        with locked(folder / "lessons.lock") if jax.process_index() == 0 else nullcontext():
+            if _as_process_0(_open(path, shape, entry) is None):
+                _write(path, shape, entry, _said(network, weights, columns, config, mesh, entry), stop)
+    except OSError as error:
+        raise CacheError(
+            f"The teacher's table {path} could not be written ({error}): make room for {megabytes:.0f} MB and run "
+            "again, or add --config.teacher.cache=off."
+        ) from error
+    table = _open(path, shape, entry)
+    if table is None:
+        raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
+    if megabytes > config.teacher.cache_device_mb:
+        return StoredLessons(table)
+    whole = sharding.replicated(mesh)
+    # Not device_put, which would compare the processes' tables.
+    return Lessons(*(jax.make_array_from_process_local_data(whole, table[name]) for name in Lessons._fields))
+
+
+def _name(weights: Weights, columns: Columns, config: Config) -> str:
+    """Names all that a table depends on: the teacher's structure and weights, the depth that it sees, the flips."""
+    model, dtype = dataclasses.asdict(config.model), str(compute_dtype(config.compute_dtype))
+    digest = hashlib.blake2b(json.dumps([FORMAT, model, dtype, flip_choices(config.augment)]).encode(), digest_size=8)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    for column in (columns.depth, columns.xyz[:, hand.ROOT, 2]):
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def _entry(network: Network, weights: Weights) -> np.dtype:
+    """What the table holds for a sample and a flip: the fields of `Lessons`."""
+    images = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
+    said = jax.eval_shape(network.evaluate, weights, images)
+    return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in Lessons._fields])
+
+
+def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | None:
+    """The table as a memory map; None where there is no whole one."""
+    try:
+        table = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return table if table.shape == shape and table.dtype == entry else None
+
+
+def _as_process_0(value: bool) -> bool:
+    """Process 0's value on every process, when all are here."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def _said(
+    network: Network, weights: Weights, columns: Columns, config: Config, mesh: Mesh, entry: np.dtype
+) -> Iterator[np.ndarray]:
+    """The table's rows, batch by batch, on every process."""
+    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
+    teach = jax.jit(functools.partial(_teach, network), in_shardings=(whole, parts, whole), out_shardings=parts)
+    choices = flip_choices(config.augment)
+    for batch in evaluation_batches(columns, config.eval_batch, mesh):
+        rows = np.empty((config.eval_batch, len(choices)), entry)
+        for number, said in enumerate([teach(weights, batch, np.array(flips)) for flips in choices]):
+            for name in Lessons._fields:
+                rows[name][:, number] = sharding.to_host(getattr(said, name))
+        yield rows
+
+
+def _teach(network: Network, weights: Weights, batch: Batch, flips: Bool[Array, 2]) -> Prediction:
+    """What the teacher says of a batch with the same flips for all."""
+    flipped = flip(batch, jnp.broadcast_to(flips, (len(batch.index), 2)))
+    return network.evaluate(weights, to_inputs(flipped).depth)
+
+
+def _write(
+    path: Path, shape: tuple[int, int], entry: np.dtype, said: Iterator[np.ndarray], stop: threading.Event
+) -> None:
+    """Writes the table on process 0, under another name until it is whole; the others take part in what is said."""
+    writes, (samples, _) = jax.process_index() == 0, shape
+    unfinished = path.with_suffix(".unfinished") if writes else Path(os.devnull)
+    progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not writes)
+    try:
+        with unfinished.open("wb") as file, progress:
+            header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in said:
+                if stop.is_set():
+                    raise Preempted("stopped while the teacher's table was computed")
+                kept = rows[: samples - progress.n]  # the last batch is filled up
+                file.write(kept.tobytes())
+                progress.update(len(kept))
+        if writes:
+            os.replace(unfinished, path)
+    finally:
+        if writes:
+            unfinished.unlink(missing_ok=True)
+    _as_process_0(True)  # the others go on when it is there
