@@ -31,6 +31,9 @@ class DataConfig:
     allow_partial: bool = False  # accept an archive with fewer frames than the published one
     train_samples: int = 0  # use this many training samples only; 0 = all
     validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
+    labelled: float = 0.0  # training samples that keep their labels: a number, a share below 1, or 0 = all
+    unlabelled_share: float = 0.0  # of each batch, for rows that use samples without labels; 0 = as they come
+    depth_origin: str = "root"  # where the depth input counts from: the true "root", or what the "map" itself shows
     eval_split: str = "test"  # what the final table reads: "test" or "validation"
 
 
@@ -54,6 +57,7 @@ class ModelConfig:
 class LossConfig:
     alpha: float = 100.0  # Eq. 5, weight of the regression loss
     beta: float = 0.5  # Eq. 6, weight of the first pose where there is a refine branch
+    gamma: float = 100.0  # as α, where the teacher's pose stands in for a label that is not there (beyond the paper)
     lambda_feature: float = 1 / 16  # Eq. 3, λ1
     lambda_hidden: tuple[float, ...] = (5 / 16, 5 / 16, 5 / 16)  # Eq. 3, λ2–λ4 (X, Y, Z); a joint head takes their sum
 
@@ -137,7 +141,7 @@ def validate(config: Config) -> None:
     blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1
     _require(blocks_ok, "model.blocks", config.model.blocks, "give four numbers of blocks, each 1 or more")
     _require(len(config.loss.lambda_hidden) == 3, "loss.lambda_hidden", config.loss.lambda_hidden, "give X, Y and Z")
-    for name in ("alpha", "beta", "lambda_feature"):
+    for name in ("alpha", "beta", "gamma", "lambda_feature"):
         value = getattr(config.loss, name)
         _require(_is_weight(value), f"loss.{name}", value, "choose a number ≥ 0")
     weights_ok = all(_is_weight(value) for value in config.loss.lambda_hidden)
@@ -149,6 +153,7 @@ def validate(config: Config) -> None:
     for where, optim in optims:
         _validate_optim(where, optim)
     _validate_evaluation(config.evaluation, config.data.dataset)
+    _validate_labels(config)
     split = config.data.eval_split
     _require(split in ("test", "validation"), "data.eval_split", split, "choose test or validation")
     _require(config.data.train_samples >= 0, "data.train_samples", config.data.train_samples, "choose 0 (all) or more")
@@ -182,6 +187,19 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
     _require(drops_ok, f"{where}.decay_steps", drops, f"give rising steps after the warm-up's {optim.warmup_steps}")
     _require(_is_weight(optim.decay_factor), f"{where}.decay_factor", optim.decay_factor, "choose a number ≥ 0")
     _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
+
+
+def _validate_labels(config: Config) -> None:
+    data = config.data
+    labelled_ok = 0 <= data.labelled < 1 or (math.isfinite(data.labelled) and data.labelled == int(data.labelled) > 0)
+    _require(labelled_ok, "data.labelled", data.labelled, "choose a number of samples, a share below 1, or 0 (all)")
+    share_ok = 0 <= data.unlabelled_share < 1
+    _require(share_ok, "data.unlabelled_share", data.unlabelled_share, "choose 0 (as they come) to below 1")
+    origins = ("root", "map")
+    _require(data.depth_origin in origins, "data.depth_origin", data.depth_origin, f"choose from {', '.join(origins)}")
+    needs_map = any(ROWS[row].unlabelled for row in config.rows)
+    remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
+    _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
 
 
 def _validate_evaluation(protocol: EvaluationConfig, dataset: str) -> None:

@@ -1,7 +1,7 @@
 """A trained network as a folder that can be carried elsewhere, and back.
 
-The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher) and `network.json`
-(what is needed to rebuild the network).
+The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher), `network.json`
+(what is needed to rebuild the network) and, for a teacher, `labels.txt` (the samples whose labels it has seen).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
 FORMAT = 1
+LABELS_FILE = "labels.txt"
 
 
 class Exported(NamedTuple):
@@ -40,10 +42,13 @@ def copy(source: Path, folder: Path) -> None:
         shutil.copytree(source, unfinished)
 
 
-def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
+def save(folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str] = ()) -> None:
     """Writes a network to `folder`, replacing what is there; whole or not at all.
 
     Every process must call this, for each may hold a part of the arrays.
+
+    Args:
+        labels: keys of the samples whose labels it was trained on; they go along where there are some (teachers).
 
     Raises:
         CheckpointError: it cannot be written.
@@ -54,6 +59,8 @@ def save(folder: Path, row: str, config: Config, weights: Weights) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
     with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
         write(unfinished, row, config, weights)
+        if (keys := sorted(labels)) and jax.process_index() == 0:
+            (unfinished / LABELS_FILE).write_text("\n".join(keys) + "\n")
 
 
 def write(folder: Path, row: str, config: Config, weights: Weights) -> None:
@@ -129,7 +136,21 @@ def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
             f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {path} was trained with "
             f"{trained.evaluation.joint_0!r}, so in other hand scales: use the same, or train a teacher."
         )
+    if trained.data.depth_origin != config.data.depth_origin:
+        raise CheckpointError(
+            f"config.data.depth_origin = {config.data.depth_origin!r}, but the teacher of {path} was trained with "
+            f"{trained.data.depth_origin!r}, so on other depths: use the same, or train a teacher."
+        )
     return folder
+
+
+def teacher_labels(path: str | Path, row: str, config: Config) -> frozenset[str] | None:
+    """Keys of the samples whose labels a finished teacher was trained on; None where it does not say.
+
+    Arguments and errors as `teacher_weights`.
+    """
+    listed = teacher_folder(path, row, config) / LABELS_FILE
+    return frozenset(listed.read_text(errors="replace").splitlines()) if listed.is_file() else None
 
 
 def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:

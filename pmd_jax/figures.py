@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -155,6 +155,16 @@ def epe_curves(curves: Curves) -> Figure:
     """Mean end point error (mm) at each evaluation during training, against the step."""
     figure, _ = _chart("Step", "Evaluation EPE (mm)")
     _lines(figure, curves, marker="o")
+    return figure
+
+
+def epe_by_labels(points: Mapping[str, Float[np.ndarray, "3 n"]], counts: Sequence[str]) -> Figure:
+    """Mean end point error (mm) at each number of labels: rows of place in `counts`, mean, half the mean's interval."""
+    figure, axes = _chart("Labelled training samples", "EPE (mm)", height=3.6)
+    _lines(figure, {name: (place, mean) for name, (place, mean, _) in points.items()}, marker="o")
+    for colour, (place, mean, half) in zip(METHOD_COLOURS, points.values(), strict=False):
+        axes.errorbar(place, mean, np.nan_to_num(half), fmt="none", ecolor=colour, capsize=3, linewidth=1.2)
+    axes.set_xticks(range(len(counts)), counts)
     return figure
 
 

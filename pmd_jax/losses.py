@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from pmd_jax.config import LossConfig
 from pmd_jax.models.pmd_net import Prediction
@@ -64,3 +64,28 @@ def stage_two_loss(
         loss = imitation + loss
         metrics |= {"distill/loss": imitation, **parts}
     return loss, metrics
+
+
+def part_labelled_loss(
+    student: Prediction, teacher: Prediction, target: Float[Array, "b 21 3"], config: LossConfig, refine: bool
+) -> tuple[Scalar, Metrics]:
+    """Eq. 5 or 6 where only some samples have labels, those whose target is not NaN (beyond the paper).
+
+    L_dis needs no label and is over all. L_reg has the teacher's pose for a goal where there is no label, and weighs it
+    γ where a label weighs α. The sum is divided by the whole batch, so that a sample weighs the same in any mix: a mean
+    over the labelled alone would make much of one that is alone in its batch.
+    """
+    has_label = jnp.isfinite(target).all((1, 2))
+    goal = jnp.where(has_label[:, None, None], target, teacher.pose)
+    distance = pose_distance(student.pose, goal)
+    if refine:
+        distance = config.beta * pose_distance(student.first_pose, goal) + distance
+    imitation, parts = imitation_loss(student, teacher, config)
+    loss = imitation + jnp.mean(jnp.where(has_label, config.alpha, config.gamma) * distance)
+    task, taught = _mean_of(distance, has_label), _mean_of(distance, ~has_label)
+    return loss, {"task/pose": task, "distill/loss": imitation, **parts, "distill/pose": taught}
+
+
+def _mean_of(values: Float[Array, " b"], chosen: Bool[Array, " b"]) -> Scalar:
+    """Zero where none is chosen."""
+    return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)

@@ -16,8 +16,8 @@ from pmd_jax.data import hand
 THRESHOLDS_MM = np.arange(0.0, 51.0)  # of the recorded PCK curve, whatever the AUC's range
 
 
-def protocol_name(protocol: EvaluationConfig, dataset: str) -> str:
-    """What a figure on `dataset` means, in words."""
+def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str = "default") -> str:
+    """What a figure on a data set means, in words; a configuration that ends in "mask_box" crops without joints."""
     palm = dataset in hand.PALM_DATASETS
     joint_0 = "palm" if palm and protocol.joint_0 == "as_labelled" else "wrist"
     joints = "21 joints" if protocol.count_root else "20 joints, root left out"
@@ -27,6 +27,8 @@ def protocol_name(protocol: EvaluationConfig, dataset: str) -> str:
         start = hand.JOINT_NAMES[mcp].replace("_mcp", " MCP")
         rule = f"wrist = {start} + {factor:g}·(palm − {start}), "
         box = "GT box of the labelled joints"  # the crops are prepared once, around the palm
+    if dataset_config.endswith("mask_box"):
+        box = "box around the hand's pixels"
     return (
         f"root middle MCP and scale {joint_0}–middle MCP known, {rule}{box}, {joints}, "
         f"AUC {protocol.auc_from_mm:g}–{protocol.auc_to_mm:g} mm at {protocol.auc_points} thresholds"

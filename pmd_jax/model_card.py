@@ -94,7 +94,7 @@ def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] 
         auc_range=auc_range,
         augmentation=_augmentation(config.augment, row.replaces),
         source=SOURCES.get(config.data.dataset),
-        protocol=metrics.protocol_name(config.evaluation, config.data.dataset),
+        protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         joint_names=hand.JOINT_NAMES,
         formats=FORMATS,
     )

@@ -101,3 +101,10 @@ def _rendered_cpu() -> Config:
         teacher=TeacherConfig(optim=teacher),
         checkpoint_every=500,
     )
+
+
+def without_joints(config: Config) -> Config:
+    """The configuration with crops and depth inputs that need no joints, as for samples that have none."""
+    crops = {"default": "mask_box", "large": "large_mask_box"}
+    config.data.dataset_config, config.data.depth_origin = crops[config.data.dataset_config], "map"
+    return config

@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from pmd_jax import metrics, results_figures, study_results
+from pmd_jax import metrics, results_figures, results_labels, study_results
 from pmd_jax.presets import DATASETS
+from pmd_jax.results_text import markdown, with_interval
 from pmd_jax.studies import SWEEPS, TABLES, Study
 
 INTRODUCTION = """\
@@ -57,6 +55,7 @@ def write(results: Path, page: Path) -> None:
     for make in TABLES:
         parts += _table(make, results, where)
     parts.append(TABLE_4)
+    parts += results_labels.section(results, where, _facts)
     parts.append("## Choices that the paper mentions without figures")
     for make in SWEEPS:
         parts += _table(make, results, where)
@@ -96,12 +95,17 @@ def _side_by_side(study: Study, rows: Mapping[str, Mapping[str, Any]]) -> str:
         ours = [_cell(rows[dataset].get(name, {}).get(study.figure), digits) for dataset in DATASETS]
         lines.append([variant.title, *published, *ours])
     head = [*(PUBLISHED[key] for key in quoted), *(f"ours, {title}" for title in DATASETS.values())]
-    return _markdown(["network", *head], lines)
+    return markdown(["network", *head], lines)
 
 
 def _measured(study: Study, rows: Mapping[str, Any], command: str) -> list[str]:
     """The figures of one data set in full, and how they came about."""
     parts = [_times(study, rows)] if study.figure == "ms_per_image" else [_accuracy(study, rows), _axes(study, rows)]
+    return [*parts, _facts(rows, _commands(study, rows, command))]
+
+
+def _facts(rows: Mapping[str, Any], commands: list[str]) -> str:
+    """What some rows' figures rest on."""
     facts = {
         "data": _distinct(f"{data}, {split} split" for data, split in _pairs(rows, "dataset", "split")),
         "protocol": _distinct(value for row in rows.values() for value in row.get("protocol", {}).values()),
@@ -111,10 +115,9 @@ def _measured(study: Study, rows: Mapping[str, Any], command: str) -> list[str]:
             for row in rows.values()
             for value in row["versions"].values()
         ),
-        "commands": "; ".join(f"`{line}`" for line in _commands(study, rows, command)),
+        "commands": "; ".join(f"`{line}`" for line in commands),
     }
-    parts.append("\n".join(f"* {name}: {fact}" for name, fact in facts.items() if fact))
-    return parts
+    return "\n".join(f"* {name}: {fact}" for name, fact in facts.items() if fact)
 
 
 def _accuracy(study: Study, rows: Mapping[str, Any]) -> str:
@@ -132,7 +135,7 @@ def _accuracy(study: Study, rows: Mapping[str, Any]) -> str:
         ]
         for row in rows.values()
     ]
-    return _markdown(["network", "seeds", "EPE", "difference", "median", f"AUC {auc_range} mm", "config hash"], lines)
+    return markdown(["network", "seeds", "EPE", "difference", "median", f"AUC {auc_range} mm", "config hash"], lines)
 
 
 def _axes(study: Study, rows: Mapping[str, Any]) -> str:
@@ -148,7 +151,7 @@ def _axes(study: Study, rows: Mapping[str, Any]) -> str:
             cells += [_cell(mine, 2), _difference(mine, theirs) if row is not first else ""]
         lines.append(cells)
     head = [text for axis in ("X", "Y", "Z") for text in (f"error in {axis}, mm", "difference")]
-    return _markdown(["network", *head], lines)
+    return markdown(["network", *head], lines)
 
 
 def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
@@ -166,7 +169,7 @@ def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[
         "that is explained on samples that no network was trained on, 1 − (L1 distance) / (L1 distance of the best "
         "constant). Layers before their ReLU unless it says otherwise."
     )
-    return [text, _markdown(["the teacher's layer", *ways.values()], lines)]
+    return [text, markdown(["the teacher's layer", *ways.values()], lines)]
 
 
 def _times(study: Study, rows: Mapping[str, Any]) -> str:
@@ -181,26 +184,16 @@ def _times(study: Study, rows: Mapping[str, Any]) -> str:
         ]
         for row in rows.values()
     ]
-    return _markdown(["network", "repetitions", "ms an image", "difference", "config hash"], lines)
+    return markdown(["network", "repetitions", "ms an image", "difference", "config hash"], lines)
 
 
 # ---- figures over seeds
 
 
-def interval(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and half width of its 95 % interval (Student's t); the latter is not a number for a single value."""
-    values = np.fromiter(values, float)
-    if len(values) < 2:
-        return float(values.mean()), float("nan")
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half)
-
-
 def _cell(by_seed: Mapping[str, float] | None, digits: int) -> str:
     if not by_seed:
         return "not measured"
-    mean, half = interval(by_seed.values())
-    return f"{mean:.{digits}f} ± {half:.{digits}f}" if len(by_seed) > 1 else f"{mean:.{digits}f} (one seed)"
+    return with_interval(by_seed.values(), f".{digits}f")
 
 
 def _difference(by_seed: Mapping[str, float], baseline: Mapping[str, float], digits: int = 2) -> str:
@@ -208,8 +201,7 @@ def _difference(by_seed: Mapping[str, float], baseline: Mapping[str, float], dig
     pairs = [by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline]
     if not pairs:
         return "–"
-    mean, half = interval(pairs)
-    return f"{mean:+.{digits}f} ± {half:.{digits}f}" if len(pairs) > 1 else f"{mean:+.{digits}f} (one seed)"
+    return with_interval(pairs, f"+.{digits}f")
 
 
 def _seeds(by_seed: Mapping[str, float]) -> str:
@@ -217,11 +209,6 @@ def _seeds(by_seed: Mapping[str, float]) -> str:
 
 
 # ---- words
-
-
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    ruled = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in ruled)
 
 
 def _distinct(facts: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ class Row:
         distils: a depth teacher takes part in the loss (Eq. 3); without one, stage II's loss is α·L_reg.
         heads: "separate" sub-networks for X, Y and Z, or one "joint" head.
         refine: the refine branch (section 3.3).
+        unlabelled: learns also from samples without labels, whose pose the teacher tells (beyond the paper).
         replaces: random block replacement of the RGB crops in training (section 3.4).
         paper_epe_mm: the published figure on each data set (Table 2), where there is one.
     """
@@ -24,6 +25,7 @@ class Row:
     distils: bool = False
     heads: str = "separate"
     refine: bool = False
+    unlabelled: bool = False
     replaces: bool = False
     paper_epe_mm: tuple[tuple[str, float], ...] = ()
 
@@ -43,6 +45,7 @@ ROWS = {
         "PMD-Net without 3 sub-networks", distils=True, heads="joint", paper_epe_mm=(("rhd", 16.52), ("stb", 7.60))
     ),
     "pmd_net": Row("PMD-Net", distils=True, paper_epe_mm=(("rhd", 16.26), ("stb", 7.46))),
+    "pmd_net_unlabelled": Row("PMD-Net + samples without labels", distils=True, unlabelled=True),
     "pmd_net_refine": Row("PMD-Net + Refine", distils=True, refine=True, paper_epe_mm=(("rhd", 16.45), ("stb", 6.92))),
     "pmd_net_refine_replace": Row(
         "PMD-Net + Refine + Random Replacement",

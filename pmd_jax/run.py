@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 from pmd_jax import export_folder, metrics, prepare, report, sharding, teacher_cache
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
-from pmd_jax.data.pipeline import Columns, hold_out, place_joint_0, read_columns
+from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
+from pmd_jax.data.unlabelled import check_teacher, place_depth_origin, take_labels_away, training_part
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
@@ -58,6 +59,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
             export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
     check_workdir(config, workdir)
     splits = read_splits(config, prepare_once(config))
+    check_labels(config, splits.train)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         _write_json(workdir / "config.json", to_dict(config))
@@ -159,10 +161,31 @@ def read_splits(config: Config, folder: Path) -> Splits:
     def read(split: str) -> Columns:
         return place_joint_0(read_columns(folder, split), config.evaluation.joint_0)
 
+    def placed(columns: Columns) -> Columns:
+        return place_depth_origin(columns, config.data.depth_origin)
+
     train, validation = hold_out(read("train"), config.data)
-    test = validation if config.data.eval_split == "validation" else read("test")
+    train = placed(take_labels_away(train, config.data.labelled, config.seed))
+    validation = None if validation is None else placed(validation)
+    test = validation if config.data.eval_split == "validation" else placed(read("test"))
     assert test is not None  # validate() made sure of it
+    if not test.has_label.all():
+        raise DataError(f"The test split of {folder} has samples without joints, which no figure can be made of.")
     return Splits(train, validation, test)
+
+
+def check_labels(config: Config, train: Columns) -> None:
+    """Before anything is trained: each row has the samples it needs, and no teacher knows labels that they do without.
+
+    Raises:
+        InputError: see `training_part` and `check_teacher`.
+    """
+    for name in config.rows:
+        training_part(ROWS[name], train)
+    for row in needed_teachers(config) if config.teacher.checkpoint else ():
+        check_teacher(
+            config.teacher.checkpoint, export_folder.teacher_labels(config.teacher.checkpoint, row, config), train
+        )
 
 
 def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event) -> None:
@@ -171,14 +194,15 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     optim = config.teacher.optim if row.modality == "depth" else config.optim
     network, weights = build(config, row, config.seed)
     teacher_network, teacher = None, None
+    part = training_part(row, splits.train)
     if row.teacher is not None:
         teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
         source = config.teacher.checkpoint or workdir / row.teacher / "export"
         teacher = export_folder.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
-        if teacher_cache.pays(config, len(splits.train)):
+        if teacher_cache.pays(config, len(part)):
             its_export = export_folder.teacher_folder(source, row.teacher, config)
             home = teacher_cache.home(its_export, workdir / row.teacher)
-            teacher = teacher_cache.lessons(teacher_network, teacher, splits.train, config, home, mesh, stop)
+            teacher = teacher_cache.lessons(teacher_network, teacher, part, config, home, mesh, stop)
     recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
     state = create_state(weights, recipe.optimizer)
 
@@ -189,7 +213,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
         recipe,
         state,
         teacher,
-        splits.train,
+        part,
         curve,
         name=name,
         config=config,
@@ -198,13 +222,15 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
         workdir=workdir,
         stop=stop,
     )
-    export_folder.save(workdir / name / "export", name, config, state.weights)
+    # Only a teacher's labels matter to others: a student is the end of the line.
+    labels = part.key if row.modality == "depth" else ()
+    export_folder.save(workdir / name / "export", name, config, state.weights, labels)
     predicted = predict(recipe, state.weights, splits.test, config.eval_batch, mesh)
     if jax.process_index() == 0:
         np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))
         result = {
             "title": row.title,
-            "protocol": metrics.protocol_name(config.evaluation, config.data.dataset),
+            "protocol": protocol(config),
             **metrics.evaluate(predicted, splits.test.xyz, config.evaluation),
             "parameters": parameter_count(state.params),
             "steps": optim.steps,
@@ -222,7 +248,12 @@ def validation_figures(
     predicted = predict(recipe, weights, held_out, config.eval_batch, mesh)
     figures = metrics.evaluate(predicted, held_out.xyz, config.evaluation)
     named = {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
-    return {**named, "protocol": metrics.protocol_name(config.evaluation, config.data.dataset)}
+    return {**named, "protocol": protocol(config)}
+
+
+def protocol(config: Config) -> str:
+    """What this configuration's figures mean."""
+    return metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config)
 
 
 def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:
@@ -233,7 +264,7 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
     return {
         "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
         "split": config.data.eval_split,
-        "protocol": metrics.protocol_name(config.evaluation, config.data.dataset),
+        "protocol": protocol(config),
         "exported_row": exported,
         "command": " ".join(["python -m pmd_jax.main", *sys.argv[1:]]),
         "hardware": hardware(),

@@ -17,7 +17,7 @@ from pmd_jax.config import AugmentConfig, LossConfig
 from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch, Inputs, draw_flips, sample_keys, to_inputs, training_inputs
 from pmd_jax.lessons import BatchLessons, Lessons, look_up
-from pmd_jax.losses import Metrics, stage_one_loss, stage_two_loss
+from pmd_jax.losses import Metrics, part_labelled_loss, stage_one_loss, stage_two_loss
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.rows import Row
 from pmd_jax.state import Network, TrainState, Tree, Weights
@@ -49,6 +49,9 @@ def loss_function(
     prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row))
     if recipe.row.modality == "depth":
         loss, metrics = stage_one_loss(prediction, inputs.target)
+    elif recipe.row.unlabelled:
+        assert teacher is not None
+        loss, metrics = part_labelled_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
     else:
         loss, metrics = stage_two_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
     return loss, (new_stats, metrics)

@@ -138,6 +138,9 @@ def identity(config: Config) -> str:
             config.teacher = TeacherConfig()
     if not row.refine:
         config.loss.beta = default.loss.beta
+    if not row.unlabelled:
+        config.loss.gamma = default.loss.gamma
+        config.data.unlabelled_share = default.data.unlabelled_share
     if not row.replaces:
         config.augment.block_size = default.augment.block_size
         config.augment.block_probability = default.augment.block_probability

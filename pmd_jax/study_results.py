@@ -2,6 +2,8 @@
 
 {"study": …, "dataset": …, "command": …, "rows": {"pmd_net": {
     "title": …, "row": …, "config_hash": …, "epe_mm": {"<seed>": 12.3}, "hardware": {"<seed>": {…}}, …}, …}}
+
+A variant called "pmd_net/3000" stands as {"pmd_net": {"3000": {…}}}.
 """
 
 from __future__ import annotations
@@ -34,10 +36,30 @@ def read(path: Path) -> dict[str, Any]:
         return {"rows": {}}
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = {**tree, "rows": _flat(tree["rows"])}
         _check(tree)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise StudyError(f"{path} holds no results of a study ({error}); restore it or move it away.") from error
     return tree
+
+
+def _flat(rows: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for name, row in rows.items():
+        is_group = isinstance(row, dict) and row and not any(key in row for key in ROW_FIELDS)
+        flat |= {f"{name}/{part}": inner for part, inner in row.items()} if is_group else {name: row}
+    return flat
+
+
+def _nested(rows: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, row in rows.items():
+        group, _, part = name.partition("/")
+        if part:
+            nested.setdefault(group, {})[part] = row
+        else:
+            nested[name] = row
+    return nested
 
 
 def _check(tree: Any) -> None:
@@ -87,7 +109,7 @@ def record(study: Study, path: Path, command: str, name: str, seed: int, figures
     tree["rows"][name] = {**described, **values}
     order = [key for key in study.variants if key in tree["rows"]]
     rows = {key: tree["rows"][key] for key in [*order, *(key for key in tree["rows"] if key not in order)]}
-    write_json(path, {"study": study.name, "dataset": study.dataset, "command": command, "rows": rows})
+    write_json(path, {"study": study.name, "dataset": study.dataset, "command": command, "rows": _nested(rows)})
 
 
 def read_imitation(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from pmd_jax import sharding
 from pmd_jax.config import Config
-from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch, flip, to_inputs
 from pmd_jax.data.pipeline import Columns, evaluation_batches
 from pmd_jax.errors import InputError
@@ -108,7 +107,7 @@ def _name(weights: Weights, columns: Columns, config: Config) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).data)
-    for column in (columns.depth, columns.xyz[:, hand.ROOT, 2]):
+    for column in (columns.depth, columns.depth_origin_m):
         digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 

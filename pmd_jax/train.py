@@ -84,6 +84,7 @@ def train_row(
         steps=optim.steps,
         batch=optim.batch,
         seed=config.seed,
+        unlabelled_share=config.data.unlabelled_share if recipe.row.unlabelled else 0.0,
         process=jax.process_index(),
         processes=jax.process_count(),
     )

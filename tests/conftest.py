@@ -38,6 +38,7 @@ def make_columns(count: int, seed: int = 0) -> Columns:
         visible=generator.random((count, 21)) < 0.8,
         K=K.astype(np.float32),
         is_left=generator.random(count) < 0.5,
+        depth_origin_m=xyz[:, hand.ROOT, 2].astype(np.float32),
         key=np.array([f"made_up/train/{i:06d}" for i in range(count)], object),
     )
 

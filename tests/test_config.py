@@ -40,10 +40,14 @@ LIMITS = [
     ("model.blocks", ((3, 4, 6), (3, 4, 6, 0), ()), ((1, 1, 1, 1),), "four numbers of blocks, each 1 or more"),
     ("loss.lambda_hidden", ((1.0,), ()), ((0.0, 0.0, 0.0),), "give X, Y and Z"),
     ("loss.alpha", (-1.0, float("nan"), float("inf")), (0.0,), "choose a number ≥ 0"),
+    ("loss.gamma", (-1.0, float("nan")), (0.0,), "choose a number ≥ 0"),
     ("loss.beta", (-1.0, float("nan")), (0.0,), "choose a number ≥ 0"),
     ("loss.lambda_feature", (-1.0, float("inf")), (0.0,), "choose a number ≥ 0"),
     ("data.eval_split", ("train", ""), ("test",), "choose test or validation"),
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
+    ("data.labelled", (-1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 1.0, 3000.0), "a share below 1, or 0 (all)"),
+    ("data.unlabelled_share", (-0.1, 1.0, float("nan")), (0.0, 0.9), "choose 0 (as they come) to below 1"),
+    ("data.depth_origin", ("wrist", ""), ("root", "map"), "choose from root, map"),
     ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
     ("evaluation.auc_from_mm", (-1.0, float("nan"), float("inf")), (0.0, 49.9), "choose a number ≥ 0"),
     ("evaluation.auc_to_mm", (20.0, 10.0, float("nan"), float("inf")), (20.1, 80.0), "above auc_from_mm = 20"),
@@ -54,7 +58,7 @@ LIMITS = [
     ("eval_batch", (0,), (1,), "choose 1 or more"),
     ("checkpoint_every", (0,), (1,), "choose 1 or more"),
     ("log_every", (0,), (1,), "choose 1 or more"),
-    ("rows", ((),), (tuple(ROWS),), "name at least one row"),
+    ("rows", ((),), (tuple(row for row in ROWS if not ROWS[row].unlabelled),), "name at least one row"),
     ("rows", (("pmd_net", "pmd_net"),), (("pmd_net", "rgb_baseline"),), "name each row once"),
 ] + [
     (f"{stage}{name}", refused, accepted, remedy)
@@ -67,6 +71,14 @@ LIMITS = [
         ("warmup_steps", (-1, 90_000), (0, 89_999), "choose 0 to 89999"),
     ]
 ]
+
+
+def test_samples_without_labels_need_depths_without_a_root():
+    config = changed("rows", ("pmd_net_unlabelled",))
+    with pytest.raises(ConfigError, match=r"depth_origin = 'root': a sample without labels has no root: choose map"):
+        validate(config)
+    config.data.depth_origin = "map"
+    validate(config)
 
 
 @pytest.mark.parametrize(

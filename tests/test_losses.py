@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from pmd_jax.config import LossConfig
-from pmd_jax.losses import imitation_loss, pose_distance, regression_loss, stage_one_loss, stage_two_loss
+from pmd_jax.losses import (
+    imitation_loss,
+    part_labelled_loss,
+    pose_distance,
+    regression_loss,
+    stage_one_loss,
+    stage_two_loss,
+)
 from pmd_jax.models.pmd_net import Prediction
 
 
@@ -206,3 +213,43 @@ def test_refined_pose_and_first_pose_both_get_a_gradient():
     # Eq. 1's gradient has length one a sample: 100·β/5 and 100/5 for a batch of five.
     np.testing.assert_allclose(jnp.sqrt((gradient.first_pose**2).sum((1, 2))), 10, rtol=1e-5)
     np.testing.assert_allclose(jnp.sqrt((gradient.pose**2).sum((1, 2))), 20, rtol=1e-5)
+
+
+# ---- samples without labels (beyond the paper)
+
+
+@pytest.mark.parametrize("labelled", [0, 1, 3, 5])
+@pytest.mark.parametrize("refine", [False, True])
+def test_each_sample_has_its_own_goal_and_weight_in_any_mix(labelled, refine):
+    student, teacher, target = random_prediction(0), random_prediction(1), random_target()
+    target = target.at[labelled:].set(jnp.nan)
+    config = LossConfig(alpha=7.0, beta=0.3, gamma=11.0)
+    loss, metrics = part_labelled_loss(student, teacher, target, config, refine)
+
+    def distance(sample: int, goal: jax.Array) -> float:
+        one = slice(sample, sample + 1)
+        first = 0.3 * eq1(student.first_pose[one], goal[one]) if refine else 0.0
+        return eq1(student.pose[one], goal[one]) + first
+
+    task = [distance(sample, target) for sample in range(labelled)]
+    taught = [distance(sample, teacher.pose) for sample in range(labelled, 5)]
+    imitation = eq3(student, teacher, (1 / 16, 5 / 16, 5 / 16, 5 / 16))
+    assert float(loss) == pytest.approx(imitation + (7 * sum(task) + 11 * sum(taught)) / 5, rel=1e-5)
+    for name, values in (("task/pose", task), ("distill/pose", taught)):
+        assert float(metrics[name]) == pytest.approx(np.mean(values) if values else 0, rel=1e-5)
+
+
+@pytest.mark.parametrize("labelled", [0, 2, 5])
+def test_the_gradient_is_finite_in_any_mix(labelled):
+    student, teacher, target = random_prediction(0), random_prediction(1), random_target()
+    target = target.at[labelled:].set(jnp.nan)
+    gradient = jax.grad(lambda p: part_labelled_loss(p, teacher, target, LossConfig(), refine=True)[0])(student)
+    chex.assert_tree_all_finite(gradient)
+    assert jnp.abs(gradient.pose).sum((1, 2)).all()  # each sample has something to learn from
+
+
+def test_all_labelled_is_eq_5():
+    student, teacher, target = random_prediction(0), random_prediction(1), random_target()
+    ours, _ = part_labelled_loss(student, teacher, target, LossConfig(), refine=True)
+    eq_5, _ = stage_two_loss(student, teacher, target, LossConfig(), refine=True)
+    assert float(ours) == pytest.approx(float(eq_5), rel=1e-6)

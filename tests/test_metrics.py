@@ -203,3 +203,9 @@ def test_figures_are_json():
     figures = evaluate(*poses())
     assert json.loads(json.dumps(figures)) == figures
     assert len(figures["pck"]["pck"]) == len(metrics.THRESHOLDS_MM)
+
+
+def test_the_protocol_says_when_no_joint_made_the_crop():
+    name = protocol_name(EvaluationConfig(), "rendered_hands", "large_mask_box")
+    assert "known, box around the hand's pixels, 21 joints" in name
+    assert "GT box" not in name

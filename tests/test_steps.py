@@ -50,11 +50,11 @@ class FrozenLoss(LossConfig):
     """Hashable, to be a cache's key."""
 
     def __hash__(self):
-        return hash((self.alpha, self.beta, self.lambda_feature, self.lambda_hidden))
+        return hash((self.alpha, self.beta, self.gamma, self.lambda_feature, self.lambda_hidden))
 
 
 def _unfreeze(loss: LossConfig) -> LossConfig:
-    return LossConfig(loss.alpha, loss.beta, loss.lambda_feature, loss.lambda_hidden)
+    return LossConfig(loss.alpha, loss.beta, loss.gamma, loss.lambda_feature, loss.lambda_hidden)
 
 
 NO_DISTILLATION = FrozenLoss(lambda_feature=0.0, lambda_hidden=(0.0, 0.0, 0.0))

@@ -16,9 +16,10 @@ import pytest
 from conftest import CACHE
 from made_up_data import write_made_up_data
 
-from pmd_jax import results_page, study_results
+from pmd_jax import results_page, results_text, study_results
 from pmd_jax.config import Config, validate
 from pmd_jax.errors import InputError
+from pmd_jax.label_study import labels
 from pmd_jax.presets import DATASETS, paper
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import SWEEPS, TABLES, Study, identity, plan, resolve, table1, table2, teacher_of
@@ -190,7 +191,7 @@ def test_the_page_again_from_the_files_alone(finished, tmp_path):
 def test_the_page_says_what_was_measured_and_how_to_measure_the_rest(finished):
     page = (finished / "RESULTS.md").read_text()
     epe_mm = rows_of(finished)["rgb_baseline"]["epe_mm"]
-    mean, half = results_page.interval(epe_mm.values())
+    mean, half = results_text.interval(epe_mm.values())
     line = next(line for line in page.splitlines() if line.startswith("| RGB baseline | 20.83 | 9.62 |"))
     assert f"| {mean:.2f} ± {half:.2f} |" in line
     assert line.count("not measured") == 4
@@ -311,12 +312,51 @@ def test_a_change_of_no_field():
         resolve(study, "pmd_net", 0)
 
 
+# ---- the number of labels
+
+
+def test_labels_of_all_rows_and_their_teachers():
+    study = labels("rendered")
+    named = {name.split("/")[0] for name in study.variants}
+    assert named == {"rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher"}
+    assert "pmd_net_unlabelled/all" not in study.variants
+    for count in ("250", "1000", "3000"):
+        taught = [resolve(study, f"{row}/{count}", 1) for row in ("pmd_net", "pmd_net_unlabelled")]
+        teachers = {identity(teacher) for config in taught if (teacher := teacher_of(config))}
+        assert teachers == {identity(resolve(study, f"depth_teacher/{count}", 1))}
+        assert {config.data.labelled for config in taught} == {float(count)}
+    steps = {resolve(study, name, 0).optim.steps for name in study.variants if "depth" not in name}
+    assert len(steps) == 1
+    assert study.base.teacher.optim.steps in steps
+
+
+def test_labels_stand_below_their_row_in_the_file_and_on_the_page(tmp_path):
+    study, path = labels("rendered"), tmp_path / "rendered" / "labels.json"
+    described = {"hardware": {"devices": "none"}, "versions": {"jax": "0"}}
+    epe_mm = {"rgb_baseline/3000": 25.0, "pmd_net_unlabelled/3000": 20.0, "rgb_baseline/all": 21.0}
+    for name, value in epe_mm.items():
+        for seed in (0, 1):
+            figures = {"epe_mm": value + seed, **described}
+            study_results.record(study, path, "a command", name, seed, figures)
+    rows = json.loads(path.read_text())["rows"]
+    assert rows["rgb_baseline"]["3000"]["epe_mm"] == {"0": 25.0, "1": 26.0}
+    assert rows["pmd_net_unlabelled"].keys() == {"3000"}
+    assert study_results.read(path)["rows"]["rgb_baseline/all"]["epe_mm"] == {"0": 21.0, "1": 22.0}
+    study_results.check_rows(study, path)
+    results_page.write(tmp_path, tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text()
+    mean, half = results_text.interval([100 * (20 / 25 - 1), 100 * (21 / 26 - 1)])
+    assert f"| {mean:+.1f} ± {half:.1f} (2 seeds) |" in page
+    assert "against the RGB baseline with all labels: -4.7 ± " in page
+    assert (tmp_path / "rendered" / "labels.svg").is_file()
+
+
 # ---- files and figures
 
 
 def test_the_interval_is_students():
     """Five values with mean 3 and standard deviation √2.5: t(0.975; 4) = 2.776445."""
-    mean, half = results_page.interval([1, 2, 3, 4, 5])
+    mean, half = results_text.interval([1, 2, 3, 4, 5])
     assert mean == 3
     assert half == pytest.approx(2.776445 * np.sqrt(2.5 / 5), rel=1e-6)
 

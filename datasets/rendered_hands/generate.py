@@ -18,7 +18,7 @@ from . import background, camera, light, mesh, skin
 from .kinematics import skin as skin_vertices
 from .raster import Hits, rasterise
 from .scene import Scene, rows, sample_scene
-from .view import VIEWS, CropFrame, FullFrame
+from .view import VIEWS, CropFrame, FullFrame, around_surface
 
 _CHUNK_PIXELS = 110_000  # larger temporaries fall out of the cache
 # How far a joint that is seen lies under the skin. Over 512 pictures finger joints in view end at 18 mm, few follow up
@@ -62,6 +62,8 @@ def _picture(scene: Scene, frame: CropFrame | FullFrame) -> dict[str, np.ndarray
     """Draws a batch of scenes; nothing is random from here on."""
     hand, placement = mesh.load(), scene.placement
     points, normals = _surface(hand, scene)
+    if isinstance(frame, CropFrame) and frame.box == "mask":
+        placement = placement._replace(K=around_surface(points[:, hand.is_hand], frame))
     winding = np.where(placement.is_left, -1, 1)
     hits = rasterise(project(points, placement.K.astype(np.float32)), points[..., 2], hand.faces, winding, frame.shape)
 

@@ -33,6 +33,7 @@ class HandMesh:
     normals: Float[np.ndarray, "v 3"]  # outward, of the rest shape
     neighbours: Int[np.ndarray, "v 6"]  # vertices of the 1-ring, itself where it has fewer
     is_forearm: Bool[np.ndarray, " f"]
+    is_hand: Bool[np.ndarray, " v"]  # a corner of a face that is not the forearm's
     nail: Float[np.ndarray, " v"]  # 0…1
     redness: Float[np.ndarray, " v"]  # 0…1
     joints: Float[np.ndarray, "27 3"]  # bone heads, then five tips
@@ -58,6 +59,7 @@ def load() -> HandMesh:
     weights /= weights.sum(1, keepdims=True)  # half precision in the file
     on_forearm = weights[:, FOREARM_BONES].sum(1) > 0.5
     floats = ("joints", "flex_axis", "abd_axis", "rest_angle", "label_offset")
+    is_forearm = on_forearm[faces].all(1)
     integers = ("bone_parent", "bone_order", "label_joint", "label_bone_a", "label_bone_b")
     return HandMesh(
         vertices=vertices,
@@ -66,7 +68,8 @@ def load() -> HandMesh:
         weights=weights,
         normals=vertex_normals(vertices, faces).astype(np.float32),
         neighbours=neighbour_table(faces, len(vertices)),
-        is_forearm=on_forearm[faces].all(1),
+        is_forearm=is_forearm,
+        is_hand=np.isin(np.arange(len(vertices)), faces[~is_forearm]),
         nail=raw["nail"].astype(np.float32),
         redness=raw["redness"].astype(np.float32),
         joint_basis=raw["joint_basis"].astype(np.float64).reshape(len(raw["joint_basis"]), -1),

@@ -33,6 +33,7 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     size: int = 64  # pixels a side of the crop
     draw_size: int = 128  # pixels a side before the reduction; a multiple of `size`
     views: str = "rhd_like"  # or "uniform": all rotations alike
+    box: str = "joints"  # or "mask": the crop needs no joint
 
     def __post_init__(self):
         for split in _SPLITS:
@@ -43,7 +44,7 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     @property
     def settings(self) -> generate.Settings:
         """Checked settings of the renderer."""
-        return generate.Settings(CropFrame(self.size, self.draw_size), self.views)
+        return generate.Settings(CropFrame(self.size, self.draw_size, self.box), self.views)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -55,6 +56,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         RenderedHandsConfig(name="default", description="RHD-like views."),
         RenderedHandsConfig(name="hard", description="Views uniform on all rotations.", views="uniform"),
         RenderedHandsConfig(name="large", description="As default, with more training samples.", train=40_000),
+        RenderedHandsConfig(name="mask_box", description="As default, cropped without joints.", box="mask"),
+        RenderedHandsConfig(
+            name="large_mask_box", description="As large, cropped without joints.", train=40_000, box="mask"
+        ),
         RenderedHandsConfig(name="smoke", description="As default, with few samples.", train=512, test=128),
     ]
 

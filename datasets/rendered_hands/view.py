@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pmd_jax.data.hand import crop_box, project
+from pmd_jax.data.hand import BOXES, MASK_MARGIN, crop_box, project
 
 from .draws import Draws
 from .kinematics import rotation
@@ -36,19 +36,23 @@ def _refuse_large(height: int, width: int) -> None:
 class CropFrame:
     """The project's crop rule (`hand.crop_box`): drawn at `draw_size` pixels a side and reduced to `size`.
 
+    The box goes around the joints, or around the hand's mask, for which no joint need be known.
+
     Raises:
-        ValueError: `draw_size` is not a multiple of `size`, or the picture is too large.
+        ValueError: `draw_size` is not a multiple of `size`, the picture is too large, or `box` is no rule.
     """
 
     size: int = 64
     draw_size: int = 128
+    box: str = "joints"  # one of hand.BOXES
 
     def __post_init__(self):
         if self.size < 1 or self.draw_size < self.size or self.draw_size % self.size:
             raise ValueError(
                 f"draw_size = {self.draw_size} is not a multiple of size = {self.size}; e.g. draw at {2 * self.size}."
             )
-
+        if self.box not in BOXES:
+            raise ValueError(f"box = {self.box!r} is unknown; choose one of {', '.join(BOXES)}.")
         _refuse_large(*self.shape)
 
     @property
@@ -146,9 +150,22 @@ def _intrinsics(frame: CropFrame | FullFrame, labels: Float[np.ndarray, "b 21 3"
     if isinstance(frame, FullFrame):
         K = np.array([[frame.fx, 0, frame.cx], [0, frame.fy, frame.cy], [0, 0, 1]])
         return np.broadcast_to(K, (len(labels), 3, 3)).copy()
-    K = np.zeros((len(labels), 3, 3))
-    for row, rays in enumerate(project(labels, np.eye(3))):
-        box = crop_box(rays)  # pixels of a picture with focal length one: the rule does not depend on the unit
+    return _around(labels, frame)
+
+
+def around_surface(surface: Float[np.ndarray, "b v 3"], frame: CropFrame) -> Float[np.ndarray, "b 3 3"]:
+    """The intrinsics of the crop around the hand's mask, from its surface in the camera frame.
+
+    Nothing is drawn yet that one could take a mask of: its edges are those of the projected vertices, a wrist behind
+    the forearm included.
+    """
+    return _around(surface.astype(np.float64), frame, MASK_MARGIN)
+
+
+def _around(points: Float[np.ndarray, "b n 3"], frame: CropFrame, *margin: float) -> Float[np.ndarray, "b 3 3"]:
+    K = np.zeros((len(points), 3, 3))
+    for row, rays in enumerate(project(points, np.eye(3))):
+        box = crop_box(rays, *margin)  # pixels of a picture with focal length one: the rule does not depend on the unit
         zoom = frame.draw_size / box.side
         K[row] = [[zoom, 0, (0.5 - box.x0) * zoom - 0.5], [0, zoom, (0.5 - box.y0) * zoom - 0.5], [0, 0, 1]]
     return K

@@ -26,6 +26,7 @@ class Settings:
     Attributes:
         size: side of the crop, pixels.
         margin: crop side over the larger extent of the joints.
+        box: the crop goes around the "joints", or around the hand's "mask", which needs no label.
         hands: "one" sample a frame, or one for each of "both" hands that has a pixel in the mask.
         choose_by: which hand is the one: more "mask" pixels, or more "visible" joints; ties go to the right hand.
         full: the original pictures byte for byte and all 42 joints in place of crops.
@@ -33,6 +34,7 @@ class Settings:
 
     size: int = 64
     margin: float = 1.5
+    box: str = "joints"
     hands: str = "one"
     choose_by: str = "mask"
     full: bool = False
@@ -93,6 +95,7 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
                         is_left=side == "left",
                         size=task.settings.size,
                         margin=task.settings.margin,
+                        mask=hand_mask(pictures["mask"], side) if task.settings.box == "mask" else None,
                     ),
                     observation,
                 )

@@ -47,6 +47,7 @@ class Builder(RawArchiveBuilder[Task]):
             description="the hand with more visible joints, as some loaders choose",
             settings=Settings(choose_by="visible"),
         ),
+        RhdConfig(name="mask_box", description="cropped around the mask", settings=Settings(box="mask")),
         RhdConfig(name="full", description="the original pictures and all 42 joints", settings=Settings(full=True)),
     ]
     DEFAULT_CONFIG_NAME = "default"

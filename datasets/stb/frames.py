@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from pmd_jax.data import hand
 from pmd_jax.data.archive import Archive, ArchiveError, decode_png
-from pmd_jax.data.frames import Outcome, collect, depth_units, prepared_example
+from pmd_jax.data.frames import Outcome, collect, depth_units, nearest_segment, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
 
 from . import cameras
@@ -24,12 +24,14 @@ class Settings:
     Attributes:
         size: side of the crop, pixels.
         margin: crop side over the larger extent of the joints.
+        box: the crop goes around the "joints", or around a "mask" (SK only; `frames.nearest_segment`), without labels.
         camera: "SK", colour and depth; or "BB", the stereo pair: two samples a frame, without depth.
         full: the original pictures byte for byte in place of crops.
     """
 
     size: int = 64
     margin: float = 1.5
+    box: str = "joints"
     camera: str = "SK"
     full: bool = False
 
@@ -73,7 +75,8 @@ def read_depth_frame(
             yield _full_example(task, frame, files, xyz_m, cameras.K_COLOUR), observation
         else:
             key = f"{task.sequence}_SK_{frame}"
-            yield _sample(task, key, colour, depth_units(depth_m), xyz_m, cameras.K_COLOUR, observation)
+            mask = nearest_segment(depth_m) if task.settings.box == "mask" else None
+            yield _sample(task, key, colour, depth_units(depth_m), xyz_m, cameras.K_COLOUR, observation, mask)
     except ValueError as error:
         raise _fault(task, frame, error) from None
 
@@ -100,7 +103,7 @@ def read_stereo_frame(
 
 
 def _sample(
-    task: Task, key: str, rgb: UInt8[np.ndarray, "h w 3"], depth, xyz_m, K, observation: Observation
+    task: Task, key: str, rgb: UInt8[np.ndarray, "h w 3"], depth, xyz_m, K, observation: Observation, mask=None
 ) -> tuple[dict, Observation]:
     """A prepared example of a frame, with its observation; STB's hands are all left."""
     example = prepared_example(
@@ -113,6 +116,7 @@ def _sample(
         is_left=True,
         size=task.settings.size,
         margin=task.settings.margin,
+        mask=mask,
     )
     return example, observation
 

@@ -39,6 +39,11 @@ class Builder(RawArchiveBuilder[Task]):
     BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS's own form)
         StbConfig(name="default", description="64 px crops of colour and depth (SK), in the colour camera"),
         StbConfig(name="large", description="the same at 128 px", settings=Settings(size=128)),
+        StbConfig(
+            name="mask_box",
+            description="cropped around the depth segment nearest the camera, not the joints",
+            settings=Settings(box="mask"),
+        ),
         StbConfig(name="bb", description="crops of the stereo pair, no depth", settings=Settings(camera="BB")),
         StbConfig(name="full", description="the original pictures of SK", settings=Settings(full=True)),
     ]

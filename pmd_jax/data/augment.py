@@ -28,6 +28,7 @@ class Batch(NamedTuple):
     visible: Bool[Any, "b 21"]
     K: Float[Any, "b 3 3"]
     is_left: Bool[Any, " b"]
+    depth_origin_m: Float[Any, " b"]  # where the depth input counts from: the root's depth unless config.data says else
     index: Int32[Any, " b"]  # in the split
 
 
@@ -96,10 +97,10 @@ def normalise_rgb(rgb: UInt8[Array, "b 64 64 3"]) -> Float[Array, "b 64 64 3"]:
     return rgb.astype(jnp.float32) / 127.5 - 1
 
 
-def normalise_depth(depth: UInt16[Array, "b 64 64"], root_z_m: Float[Array, " b"]) -> Float[Array, "b 64 64 1"]:
-    """Metres behind the root in units of 0.2 m, clipped to ±1; what is missing counts as far (docs/paper.md)."""
+def normalise_depth(depth: UInt16[Array, "b 64 64"], origin_m: Float[Array, " b"]) -> Float[Array, "b 64 64 1"]:
+    """Metres behind the origin (the root) over 0.2 m, clipped to ±1; what is missing counts as far (docs/paper.md)."""
     metres = depth.astype(jnp.float32) * hand.DEPTH_UNIT_M
-    relative = jnp.clip((metres - root_z_m[:, None, None]) / DEPTH_WINDOW_M, -1, 1)
+    relative = jnp.clip((metres - origin_m[:, None, None]) / DEPTH_WINDOW_M, -1, 1)
     return jnp.where(depth == 0, 1.0, relative)[..., None]
 
 
@@ -108,13 +109,13 @@ class Inputs(NamedTuple):
 
     rgb: Float[Array, "b 64 64 3"]
     depth: Float[Array, "b 64 64 1"]
-    target: Float[Array, "b 21 3"]  # root-relative, hand scales
+    target: Float[Array, "b 21 3"]  # root-relative, hand scales; NaN where there is no label
 
 
 def to_inputs(batch: Batch) -> Inputs:
     """Normalises a batch (section 4.2, "Hand Pose Normalization"; root and scale are known)."""
-    normalised = hand.normalise(batch.xyz)
-    return Inputs(normalise_rgb(batch.rgb), normalise_depth(batch.depth, normalised.root_m[:, 2]), normalised.pose)
+    depth = normalise_depth(batch.depth, batch.depth_origin_m)
+    return Inputs(normalise_rgb(batch.rgb), depth, hand.normalise(batch.xyz).pose)
 
 
 def training_inputs(

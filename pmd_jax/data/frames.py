@@ -7,12 +7,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
+from scipy import ndimage
 
 from pmd_jax.data import hand
 from pmd_jax.data.archive import ArchiveError
 from pmd_jax.data.selfcheck import Observation
 
 MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
+SEGMENT_START, SEGMENT_M = 0.002, 0.15  # share of the pixels, and metres: see `nearest_segment`
 DEPTH_LIMIT_M = 65_535 * hand.DEPTH_UNIT_M
 
 Item = TypeVar("Item")
@@ -49,6 +51,24 @@ def collect(
     return outcome._replace(frames=count)
 
 
+def nearest_segment(depth_m: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """A hand's pixels where there is a depth sensor and no mask: what is connected and nearest to the camera.
+
+    It begins where `SEGMENT_START` of the measured pixels are nearer (single ones are noise) and reaches
+    `SEGMENT_M` further; of its pieces the largest. A hand that is held towards the camera is all of it.
+
+    Raises:
+        ValueError: nothing is measured.
+    """
+    measured = depth_m[depth_m > 0]
+    if not measured.size:
+        raise ValueError("the depth map is empty, so that no hand can be found in it")
+    near = (depth_m > 0) & (depth_m <= np.quantile(measured, SEGMENT_START) + SEGMENT_M)
+    pieces = np.zeros(near.shape, np.int32)
+    ndimage.label(near, output=pieces)
+    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+
+
 def depth_units(depth_m: Float[np.ndarray, "h w"]) -> UInt16[np.ndarray, "h w"]:
     """Metres to the prepared unit of 0.1 mm; what is too far for 16 bits (6.55 m) counts as not measured."""
     return np.rint(np.where(depth_m <= DEPTH_LIMIT_M, depth_m, 0) / hand.DEPTH_UNIT_M).astype(np.uint16)
@@ -65,18 +85,21 @@ def prepared_example(
     is_left: bool,
     size: int,
     margin: float,
+    mask: Bool[np.ndarray, "h w"] | None = None,
 ) -> dict[str, Any]:
     """The crop around one hand, in the form that all builders share (`prepared.prepared_features`).
 
     Args:
         depth: 0.1 mm, registered to `rgb`, 0 = not measured.
-        xyz_m: our joint order, in the camera of `K`.
+        xyz_m: our joint order, in the camera of `K`; NaN, with nothing visible, where nobody has labelled them.
+        margin: of the box around the joints.
+        mask: the hand's pixels, to crop around these (`hand.mask_box`), which needs no joint.
 
     Raises:
         ValueError: the crop would be empty or absurdly large.
     """
     uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
-    box = hand.crop_box(uv_px, margin)
+    box = hand.crop_box(uv_px, margin) if mask is None else hand.mask_box(mask)
     if box.side > MAX_CROP_SIDE_PX:
         raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
     return {

@@ -25,6 +25,8 @@ BONES = tuple((WRIST if j % 4 == 1 else j - 1, j) for j in range(1, NUM_JOINTS))
 PALM_DATASETS = ("stb",)  # their joint 0 is the palm centre, not the wrist
 # How others make a wrist of the palm centre: (MCP to start from, how many times as far from it as the palm).
 WRIST_RULES = {"wrist_from_ring": (13, 2.0), "wrist_from_middle": (ROOT, 2.2)}
+BOXES = ("joints", "mask")  # what a crop goes around: the joints' pixels, or the hand's, which needs no label
+MASK_MARGIN = 1.3  # of the box around a mask; makes crops about as wide as around joints with 1.5
 DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured
 
 
@@ -88,6 +90,19 @@ def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
         )
     x0, y0 = (low + high) / 2 - side / 2
     return CropBox(float(x0), float(y0), side)
+
+
+def mask_box(mask: Bool[np.ndarray, "h w"], margin: float = MASK_MARGIN) -> CropBox:
+    """The square around a hand's pixels, `margin` times their larger extent: a crop that needs no joint.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        raise ValueError("no pixel belongs to the hand, so there is nothing to crop around")
+    corners = np.array([[columns[0] - 0.5, rows[0] - 0.5], [columns[-1] + 0.5, rows[-1] + 0.5]])
+    return crop_box(corners, margin)
 
 
 def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = 1.5) -> Float[np.ndarray, "*b 21 2"]:

@@ -10,7 +10,7 @@ import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from pmd_jax import sharding
 from pmd_jax.config import ConfigError, DataConfig
@@ -24,7 +24,10 @@ class DataError(InputError):
 
 
 class Columns(NamedTuple):
-    """A split decoded once: one array a field of `Batch` (but `index`), and the samples' names."""
+    """A split decoded once: one array a field of `Batch` (but `index`), and the samples' names.
+
+    A sample without labels has NaN for joints and none of them visible (`pmd_jax.data.unlabelled`).
+    """
 
     rgb: np.ndarray
     depth: np.ndarray
@@ -33,10 +36,16 @@ class Columns(NamedTuple):
     visible: np.ndarray
     K: np.ndarray
     is_left: np.ndarray
+    depth_origin_m: np.ndarray
     key: np.ndarray
 
     def __len__(self) -> int:
         return len(self.key)
+
+    @property
+    def has_label(self) -> Bool[np.ndarray, " n"]:
+        """Which samples have joints."""
+        return np.asarray(np.isfinite(self.xyz).any((1, 2)))
 
     def gather(self, index: Int64[np.ndarray, " b"]) -> Batch:
         """The samples at `index` as one batch."""
@@ -69,9 +78,10 @@ def read_columns(folder: Path, split: str) -> Columns:
         raise DataError(f"The prepared split {split!r} in {folder} cannot be read ({error}); {remedy}.") from error
     if columns is None:
         raise DataError(f"The prepared split {split!r} in {folder} is empty; {remedy}.")
-    missing = sorted(set(Columns._fields) - set(columns))
+    missing = sorted({*Columns._fields} - {"depth_origin_m"} - set(columns))
     if missing:
         raise DataError(f"The prepared split in {folder} lacks {missing}; {remedy}.")
+    columns["depth_origin_m"] = columns["xyz"][:, hand.ROOT, 2]
     loaded = Columns(*(columns[name] for name in Columns._fields))
     _check(loaded, folder, remedy)
     return loaded
@@ -81,11 +91,12 @@ def _check(columns: Columns, folder: Path, remedy: str) -> None:
     """One pass over the labels, so that a bad one is named here and not met as a NaN in the loss."""
     if columns.rgb.shape[1:] != (64, 64, 3):
         raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
+    unlabelled = ~columns.has_label & ~columns.visible.any(1)
     with np.errstate(invalid="ignore"):
         scale = hand.normalise(columns.xyz).scale_m
+        not_numbers = ~np.isfinite(columns.xyz).all((1, 2)) | ~np.isfinite(columns.uv).all((1, 2))
         faults = {
-            "joints, pixels or intrinsics that are not numbers": ~np.isfinite(columns.xyz).all((1, 2))
-            | ~np.isfinite(columns.uv).all((1, 2))
+            "joints, pixels or intrinsics that are not numbers": (not_numbers & ~unlabelled)
             | ~np.isfinite(columns.K).all((1, 2)),
             "wrist and middle MCP at one place, so no hand scale": scale == 0,
             "a root that is not in front of the camera": columns.xyz[:, hand.ROOT, 2] <= 0,
@@ -122,7 +133,7 @@ def _dtype(value):
 
 
 def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Columns, Columns | None]:
-    """Cuts the validation samples from a training split; the draw does not depend on the run's seed.
+    """Cuts the validation samples, all with labels, from a training split; the draw does not depend on the run's seed.
 
     Raises:
         ConfigError: more samples are asked for than there are.
@@ -134,7 +145,13 @@ def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Colum
             f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}: "
             f"the training split has {len(columns)} samples; ask for fewer."
         )
-    validation, train = order[: config.validation], order[config.validation :]
+    validation = order[columns.has_label[order]][: config.validation]
+    if len(validation) < config.validation:
+        raise ConfigError(
+            f"config.data.validation = {config.validation}: the training split has {len(validation)} samples with "
+            "joints; ask for fewer."
+        )
+    train = order[~np.isin(order, validation)]
     if config.train_samples:
         train = train[: config.train_samples]
     if config.validation == 0 and config.train_samples == 0:
@@ -162,14 +179,39 @@ class Order:
         return self._permutation
 
 
+class TwoOrders:
+    """A given share of each global batch without labels: two orders, each with epochs of its own."""
+
+    def __init__(self, has_label: Bool[np.ndarray, " n"], batch: int, share: float, seed: int):
+        unlabelled = min(max(round(share * batch), 1), batch - 1)
+        parts = ((np.flatnonzero(has_label), batch - unlabelled), (np.flatnonzero(~has_label), unlabelled))
+        self._parts = [(samples, Order(len(samples), count, seed)) for samples, count in parts]
+
+    def __call__(self, step: int) -> Int64[np.ndarray, " b"]:
+        return np.concatenate([samples[order(step)] for samples, order in self._parts])
+
+
 def training_batches(
-    columns: Columns, *, steps: int, batch: int, seed: int, process: int = 0, processes: int = 1
+    columns: Columns,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    unlabelled_share: float = 0.0,
+    process: int = 0,
+    processes: int = 1,
 ) -> grain.DatasetIterator:
     """This process's slices of the global batches of steps 0 … steps−1, as a Grain iterator.
 
     Its state holds the step and nothing else, so a run can go on with another number of processes.
+
+    Args:
+        unlabelled_share: of each batch; 0 = as it comes, by one order over all samples.
     """
-    order = Order(len(columns), batch, seed)
+    if unlabelled_share and not columns.has_label.all():
+        order = TwoOrders(columns.has_label, batch, unlabelled_share, seed)
+    else:
+        order = Order(len(columns), batch, seed)
     share = batch // processes
     mine = slice(process * share, (process + 1) * share)
     # One reading thread: the order keeps its epoch's permutation, and a gather takes half a millisecond.

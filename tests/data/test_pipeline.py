@@ -253,11 +253,12 @@ def test_columns_come_back_as_they_were_written(prepared, split):
     assert sorted(read.key) == sorted(written.key)
     rows = [written.key.tolist().index(key) for key in read.key]
     assert all(isinstance(key, str) for key in read.key)
-    for name in Columns._fields[:-1]:
+    for name in PREPARED_KEYS[:-1]:
         ours, theirs = getattr(read, name), getattr(written, name)[rows]
         assert ours.dtype == theirs.dtype, name
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
-    assert set(Columns._fields) == set(PREPARED_KEYS)
+    assert set(Columns._fields) == {*PREPARED_KEYS, "depth_origin_m"}
+    np.testing.assert_array_equal(read.depth_origin_m, read.xyz[:, hand.ROOT, 2])
 
 
 def test_missing_folder(tmp_path):
@@ -321,5 +322,16 @@ def test_labels_that_are_not_numbers(tmp_path, name, value):
     columns = make_columns(4)
     getattr(columns, name)[2, 1, 2] = value
     folder = write_prepared(tmp_path, {"train": columns})
+    with pytest.raises(DataError, match=r"1 samples of .*not numbers, first made_up/train/000002"):
+        read_columns(folder, "train")
+
+
+def test_pairs_that_nobody_labelled_are_read_and_half_labels_are_not(tmp_path):
+    columns = make_columns(4)
+    columns.xyz[2], columns.uv[2], columns.visible[2] = np.nan, np.nan, False
+    read = read_columns(write_prepared(tmp_path / "pairs", {"train": columns}), "train")
+    assert read.key[~read.has_label].tolist() == ["made_up/train/000002"]
+    columns.visible[2, 3] = True
+    folder = write_prepared(tmp_path / "halves", {"train": columns})
     with pytest.raises(DataError, match=r"1 samples of .*not numbers, first made_up/train/000002"):
         read_columns(folder, "train")

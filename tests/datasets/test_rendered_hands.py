@@ -284,3 +284,23 @@ def test_named_configurations():
         if config.name != "hard"
     }
     assert len(same) == 1  # so that the first samples of the large one are those of the default
+
+
+def test_a_box_around_the_mask_shows_the_same_hands():
+    """Only the camera of the crop differs; the hand's pixels fill it up to the margin, and lie in its middle."""
+    joints, mask = (generate.render(SEED, range(6), generate.Settings(view.CropFrame(box=box))) for box in hand.BOXES)
+    for name in ("xyz", "is_left"):
+        np.testing.assert_array_equal(joints[name], mask[name])
+    assert (joints["K"] != mask["K"]).any((1, 2)).all()
+    np.testing.assert_allclose(mask["uv"], hand.project(mask["xyz"], mask["K"]), atol=2e-3)
+    for picture in mask["mask"]:
+        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+        extent = max(np.ptp(rows), np.ptp(columns)) + 1
+        assert 64 / hand.MASK_MARGIN - 5 < extent < 64 / hand.MASK_MARGIN + 0.1
+        for line in (rows, columns):
+            assert abs((line[0] + line[-1]) / 2 - 31.5) < 4  # a wrist may lie behind the forearm
+
+
+def test_a_box_of_no_rule():
+    with pytest.raises(ValueError, match="box = 'face' is unknown; choose one of joints, mask"):
+        RenderedHandsConfig(name="odd", box="face")

@@ -241,3 +241,16 @@ def test_self_check_sees_swapped_depth_bytes(tmp_path, frames):
 def test_self_check_sees_wrong_labels(tmp_path, frames, mistake, complaint):
     outcome = read(tmp_path, frames, entries=[mistake(frame.entry()) for frame in frames])
     assert complaint in complaints(outcome)
+
+
+def test_a_box_around_the_mask_needs_no_joint(tmp_path, frames):
+    """The same crop whatever the joints say, the hand's pixels in its middle, and all joints of a hand inside."""
+    settings = rhd.Settings(box="mask")
+    examples = read(tmp_path, frames, settings).examples
+    bent = [dataclasses.replace(f, xyz_m={s: 0.5 * x + 0.25 for s, x in f.xyz_m.items()}) for f in frames]
+    for example, other, frame in zip(examples, read(tmp_path, bent, settings).examples, frames, strict=True):
+        np.testing.assert_array_equal(example["K"], other["K"])
+        np.testing.assert_array_equal(example["rgb"], other["rgb"])
+        assert not np.array_equal(example["xyz"], other["xyz"])
+        uv = example["uv"][frame.visible[larger_side(frame)]]
+        assert ((uv > -0.5) & (uv < 63.5)).all()

@@ -342,3 +342,14 @@ def test_self_check_sees_wrong_joint_order(tree):
 def test_self_check_sees_a_mirrored_frame(tree):
     joints = layout.read_labels(layout.find_labels(tree, "B2Counting", "SK"), "B2Counting", "SK", True)
     assert "the frame is mirrored" in complaints(read(tree, joints=joints * [-1, 1, 1]))
+
+
+def test_a_box_around_the_nearest_segment_needs_no_joint(tree):
+    settings = stb.Settings(box="mask")
+    examples = read(tree, settings=settings).examples
+    labels = layout.read_labels(layout.find_labels(tree, "B2Counting", "SK"), "B2Counting", "SK", allow_partial=True)
+    for example, other in zip(examples, read(tree, settings=settings, joints=labels * 0.9).examples, strict=True):
+        np.testing.assert_array_equal(example["K"], other["K"])
+        np.testing.assert_array_equal(example["depth"], other["depth"])
+        assert not np.array_equal(example["xyz"], other["xyz"])
+        assert ((example["uv"] > -0.5) & (example["uv"] < 63.5)).all()

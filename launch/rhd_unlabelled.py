@@ -1,0 +1,19 @@
+"""RHD with 3,000 labels: depth teacher, RGB baseline, PMD-Net, and PMD-Net with the pairs that have no label.
+
+    python -m pmd_jax.main --config=launch/rhd_unlabelled.py
+
+Needs the RHD archive as launch/rhd_distill.py does, and an accelerator. Crops go around the hand's mask, and depths
+count from the depth map itself, for all rows: an unlabelled pair has no joints to take these from. How many labels:
+--config.data.labelled=1000, or a share below 1. The paper has no figures for this.
+"""
+
+from pmd_jax.config import Config
+from pmd_jax.presets import paper, without_joints
+
+ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
+
+
+def get_config() -> Config:
+    config = without_joints(paper("rhd", *ROWS, name="rhd_unlabelled"))
+    config.data.labelled = 3000
+    return config

@@ -1,0 +1,138 @@
+"""Training samples without joints: which they are, and what stands in for what the joints would tell.
+
+A sample without labels has NaN for joints and none of them visible, whether nobody labelled it or `data.labelled`
+leaves it out: its labels are taken away here, before anything else sees the samples, so no loss and no choice can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt16
+
+from pmd_jax.config import ConfigError
+from pmd_jax.data import hand
+from pmd_jax.data.pipeline import Columns, DataError
+from pmd_jax.errors import InputError
+from pmd_jax.rows import Row
+
+SEGMENT_M = 0.12  # how far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that
+_CHUNK = 512  # samples whose depth is sorted at once
+
+
+def take_labels_away(columns: Columns, wanted: float, seed: int) -> Columns:
+    """The samples with the labels of `wanted` of them; the others' are gone.
+
+    Which are kept follows from the seed and each sample's key alone, so that fewer labels lie within more.
+
+    Args:
+        wanted: `config.data.labelled`: a number, a share of those that have labels, or 0 for all.
+
+    Raises:
+        DataError: no sample has labels.
+        ConfigError: there are fewer labels than that, or the share comes to none.
+    """
+    labelled = np.flatnonzero(columns.has_label)
+    if not labelled.size:
+        raise DataError(f"None of the {len(columns)} training samples has joints; prepare some that have.")
+    if wanted == 0:
+        return columns
+    count = round(wanted * len(labelled)) if wanted < 1 else int(wanted)
+    if not 1 <= count <= len(labelled):
+        raise ConfigError(
+            f"config.data.labelled = {wanted:g} comes to {count} of the {len(labelled)} training samples with joints: "
+            f"choose 1 to {len(labelled)}, a share, or 0 for all."
+        )
+    draws = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in columns.key[labelled]]
+    kept = np.zeros(len(columns), bool)
+    kept[labelled[sorted(range(len(labelled)), key=draws.__getitem__)[:count]]] = True
+    return _without_labels(columns, ~kept)
+
+
+def _without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
+    xyz, uv, origin = columns.xyz.copy(), columns.uv.copy(), columns.depth_origin_m.copy()
+    xyz[where], uv[where], origin[where] = np.nan, np.nan, np.nan
+    changed = {"xyz": xyz, "uv": uv, "depth_origin_m": origin}
+    visible, is_left = columns.visible & ~where[:, None], columns.is_left & ~where
+    return Columns(**(columns._asdict() | changed | {"visible": visible, "is_left": is_left}))
+
+
+def training_part(row: Row, columns: Columns) -> Columns:
+    """What a row is trained on: the labelled samples, and the others where it can use them.
+
+    Raises:
+        ConfigError: the row wants samples without labels and there are none.
+        DataError: such a sample has no depth, so that the teacher cannot see it.
+    """
+    has_label = columns.has_label
+    if not row.unlabelled:
+        return columns if has_label.all() else columns.take(np.flatnonzero(has_label))
+    if has_label.all():
+        raise ConfigError(
+            f"{row.title} learns from samples without labels, and all {len(columns)} have theirs: set "
+            f"config.data.labelled below that, or leave the row out."
+        )
+    blind = ~has_label & ~columns.depth.any((1, 2))
+    if blind.any():
+        raise DataError(
+            f"{blind.sum()} samples without labels have no depth either, first {columns.key[blind.argmax()]}: a "
+            "teacher that sees depth cannot teach from them; leave them out."
+        )
+    return columns
+
+
+def check_teacher(taught_by: str, its_labels: frozenset[str] | None, columns: Columns) -> None:
+    """Refuses a teacher that has seen labels which the run leaves out.
+
+    Args:
+        taught_by: where the teacher lies.
+        its_labels: keys of the samples it was trained on; None where that is not known.
+
+    Raises:
+        InputError: it knows more labels than the run, or does not say.
+    """
+    has_label = columns.has_label
+    if has_label.all():
+        return
+    remedy = "train one with this run's data.labelled and seed, or leave config.teacher.checkpoint empty"
+    if its_labels is None:
+        raise InputError(f"The teacher of {taught_by} does not say which labels it was trained on; {remedy}.")
+    foreign = sorted(its_labels - set(columns.key[has_label]))
+    if foreign:
+        raise InputError(
+            f"The teacher of {taught_by} was trained on {len(foreign)} labels that this run does not use (it has "
+            f"{has_label.sum()} of {len(columns)}), first {foreign[0]}; {remedy}."
+        )
+
+
+# ---- what the joints would tell: where the depth input counts from
+
+
+def place_depth_origin(columns: Columns, rule: str) -> Columns:
+    """The samples with `depth_origin_m` as `config.data.depth_origin` says: the root's depth, or the map's own."""
+    if rule == "root":
+        return columns
+    parts = [depth_origin_m(columns.depth[start : start + _CHUNK]) for start in range(0, len(columns), _CHUNK)]
+    return Columns(**(columns._asdict() | {"depth_origin_m": np.concatenate(parts)}))
+
+
+def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    """The hand's depth as the map shows it: the median over what lies nearest in the middle of the crop.
+
+    The middle is the inner half along both sides, the nearest what lies at most `SEGMENT_M` behind its second
+    percentile (single pixels in front are noise). Zero where nothing is measured: such a map has no origin.
+    """
+    height, width = depth.shape[1:]
+    middle = depth[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
+    for candidates in (middle, depth):  # the whole crop where the middle has no depth
+        values = candidates.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
+        values[values == 0] = np.nan
+        measured = ~np.isnan(values).all(1)
+        origin = np.zeros(len(depth), np.float32)
+        seen = values[measured]
+        near = np.nanpercentile(seen, 2, axis=1, keepdims=True) + SEGMENT_M
+        origin[measured] = np.nanmedian(np.where(seen <= near, seen, np.nan), axis=1)
+        if candidates is middle:
+            of_middle = origin
+    return np.where(of_middle > 0, of_middle, origin)

@@ -1,0 +1,37 @@
+"""How few labels will do: four networks at several numbers of labelled samples, the rest without labels or left out.
+
+The paper does not do this; it is where the depth teacher pays most. Light to import, as `pmd_jax.studies`.
+"""
+
+from __future__ import annotations
+
+from pmd_jax.presets import paper, without_joints
+from pmd_jax.rows import ROWS
+from pmd_jax.studies import Study, Variant
+
+NAME = "labels"
+ROW_NAMES = ("rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher")
+COUNTS = {"250": 250, "1000": 1000, "3000": 3000, "all": 0}  # 0 as config.data.labelled means it
+
+
+def labels(dataset: str) -> Study:
+    """EPE against the number of labels; variants are called "<row>/<labels>".
+
+    With all labels there is nothing left to learn from without one, so that row ends before.
+    """
+    variants = {
+        f"{row}/{count}": Variant(row, f"{ROWS[row].title}, {_words(count)}", {"data.labelled": float(labelled)})
+        for row in ROW_NAMES
+        for count, labelled in COUNTS.items()
+        if labelled or not ROWS[row].unlabelled
+    }
+    note = (
+        "All rows of a seed have the same steps, labels and crops. The crops go around the hand's pixels and depths "
+        "count from the depth map itself, so that a sample without labels needs none for its inputs either. The labels "
+        "are drawn by the seed, fewer within more. The test split has the true root and scale, as everywhere."
+    )
+    return Study(NAME, "How few labels will do", dataset, without_joints(paper(dataset)), variants, note=note)
+
+
+def _words(count: str) -> str:
+    return "all labels" if count == "all" else f"{int(count):,} labels"

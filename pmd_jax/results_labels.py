@@ -1,0 +1,102 @@
+"""The section of RESULTS.md on the number of labels, and its figure, made of `results/<data set>/labels.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pmd_jax import figures, study_results
+from pmd_jax.label_study import COUNTS, NAME, ROW_NAMES, labels
+from pmd_jax.presets import DATASETS
+from pmd_jax.results_text import interval, markdown, with_interval
+from pmd_jax.rows import ROWS
+
+Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<labels>" → its figures, as study_results.read gives them
+BASELINE, TAUGHT, FEW, ALL = "rgb_baseline", "pmd_net_unlabelled", "3000", "all"
+COMMAND = f"python -m pmd_jax.study --config=launch/paper/{NAME}.py"
+
+
+def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) -> list[str]:
+    """The paragraphs; the figure goes beside its data set's JSON file.
+
+    Args:
+        results, where: the folder of the results, and its name as the page links to it.
+        facts: what some rows' figures rest on, given the commands.
+
+    Raises:
+        StudyError: a file is broken.
+    """
+    parts = ["## How few labels will do", f"EPE mean in mm. {labels('rendered').note}"]
+    for dataset, title in DATASETS.items():
+        file = study_results.read(results / dataset / f"{NAME}.json")
+        if file["rows"]:
+            rows = file["rows"]
+            command = f"{file.get('command', COMMAND)} --seeds={max(_seeds(row) for row in rows.values())}"
+            study_results.write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
+            parts += [f"### How few labels will do on {title}", _errors(rows), *_gains(rows)]
+            parts += [f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)", facts(rows, [command])]
+    if len(parts) == 2:
+        parts.append(f"Not measured. To measure it:\n\n    {COMMAND}:rendered --seeds=3")
+    return parts
+
+
+def _seeds(row: Mapping[str, Any]) -> int:
+    return 1 + max(map(int, row["epe_mm"]))
+
+
+def _epe_mm(rows: Rows, row: str, count: str) -> Mapping[str, float]:
+    return rows.get(f"{row}/{count}", {}).get("epe_mm", {})
+
+
+def _percent(rows: Rows, row: str, count: str, than: str) -> list[float]:
+    """A row's EPE against the baseline's with `than` labels, seed by seed."""
+    ours, theirs = _epe_mm(rows, row, count), _epe_mm(rows, BASELINE, than)
+    return [100 * (ours[seed] / theirs[seed] - 1) for seed in ours if seed in theirs]
+
+
+def _errors(rows: Rows) -> str:
+    lines = []
+    for row in ROW_NAMES:
+        cells = [_epe_mm(rows, row, count) for count in COUNTS]
+        lines.append([ROWS[row].title, *(_cell(list(by_seed.values()), ".2f") for by_seed in cells)])
+    return markdown(["labels", *map(_head, COUNTS)], lines)
+
+
+def _gains(rows: Rows) -> list[str]:
+    """Against the baseline with the same labels, in percent; and with few labels against the baseline with all."""
+    lines = [
+        [ROWS[row].title, *(_cell(_percent(rows, row, count, count), "+.1f") for count in COUNTS)]
+        for row in ROW_NAMES
+        if row != BASELINE
+    ]
+    parts = [
+        "Against the RGB baseline with the same labels, seed by seed, in percent:",
+        markdown(["labels", *map(_head, COUNTS)], lines),
+    ]
+    if behind := _percent(rows, TAUGHT, FEW, ALL):
+        parts.append(
+            f"With {_head(FEW)} labels and the rest without, against the RGB baseline with all labels: "
+            f"{with_interval(behind, '+.1f')} %."
+        )
+    return parts
+
+
+def _cell(values: list[float], form: str) -> str:
+    return f"{with_interval(values, form)}{f' ({len(values)} seeds)' * (len(values) > 1)}" if values else "–"
+
+
+def _head(count: str) -> str:
+    return count if count == ALL else f"{int(count):,}"
+
+
+def _figure(rows: Rows) -> bytes:
+    points = {}
+    for row in ROW_NAMES:
+        by_place = {place: _epe_mm(rows, row, count) for place, count in enumerate(COUNTS)}
+        known = [(place, *interval(by_seed.values())) for place, by_seed in by_place.items() if by_seed]
+        if known:
+            points[ROWS[row].title] = np.array(known, float).T
+    return figures.svg_bytes(figures.epe_by_labels(points, [_head(count) for count in COUNTS]))
