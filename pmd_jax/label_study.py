@@ -33,5 +33,23 @@ def labels(dataset: str) -> Study:
     return Study(NAME, "How few labels will do", dataset, without_joints(paper(dataset)), variants, note=note)
 
 
+def label_free(dataset: str) -> Study:
+    """What crops and depths cost that need no joints: all labels, one choice at a time."""
+    base = paper(dataset)
+    box = {"data.dataset_config": without_joints(paper(dataset)).data.dataset_config}
+    origin = {"data.depth_origin": "map"}
+    variants = {
+        "depth_joints": Variant("depth_teacher", "Depth teacher, box around the joints, depth from the root"),
+        "depth_mask": Variant("depth_teacher", "Depth teacher, box around the hand's pixels, depth from the root", box),
+        "depth_map": Variant(
+            "depth_teacher", "Depth teacher, box around the hand's pixels, depth from the map", box | origin
+        ),
+        "rgb_joints": Variant("rgb_baseline", "RGB baseline, box around the joints"),
+        "rgb_mask": Variant("rgb_baseline", "RGB baseline, box around the hand's pixels", box | origin),
+    }
+    note = "The true root's depth and the joints' box are labels in disguise: they help on test samples, too."
+    return Study("label_free", "What inputs without joints cost", dataset, base, variants, note=note)
+
+
 def _words(count: str) -> str:
     return "all labels" if count == "all" else f"{int(count):,} labels"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from pmd_jax import figures, study_results
-from pmd_jax.label_study import COUNTS, NAME, ROW_NAMES, labels
+from pmd_jax.label_study import COUNTS, NAME, ROW_NAMES, label_free, labels
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import interval, markdown, with_interval
 from pmd_jax.rows import ROWS
 
 Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<labels>" → its figures, as study_results.read gives them
 BASELINE, TAUGHT, FEW, ALL = "rgb_baseline", "pmd_net_unlabelled", "3000", "all"
-COMMAND = f"python -m pmd_jax.study --config=launch/paper/{NAME}.py"
+COMMAND = f"python -m pmd_jax.study --config=launch/paper/{NAME}.py:rendered"
 
 
 def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) -> list[str]:
@@ -32,19 +32,38 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
     parts = ["## How few labels will do", f"EPE mean in mm. {labels('rendered').note}"]
     for dataset, title in DATASETS.items():
         file = study_results.read(results / dataset / f"{NAME}.json")
-        if file["rows"]:
-            rows = file["rows"]
-            command = f"{file.get('command', COMMAND)} --seeds={max(_seeds(row) for row in rows.values())}"
+        if rows := file["rows"]:
             study_results.write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
             parts += [f"### How few labels will do on {title}", _errors(rows), *_gains(rows)]
-            parts += [f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)", facts(rows, [command])]
+            parts.append(f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)")
+            parts.append(facts(rows, [_command(file)]))
     if len(parts) == 2:
-        parts.append(f"Not measured. To measure it:\n\n    {COMMAND}:rendered --seeds=3")
+        parts.append(f"Not measured. To measure it:\n\n    {COMMAND} --seeds=3")
+    for dataset, title in DATASETS.items():
+        study = label_free(dataset)
+        file = study_results.read(results / dataset / f"{study.name}.json")
+        if rows := file["rows"]:
+            parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}", _cost(rows)]
+            parts.append(facts(rows, [_command(file)]))
     return parts
 
 
-def _seeds(row: Mapping[str, Any]) -> int:
-    return 1 + max(map(int, row["epe_mm"]))
+def _command(file: Mapping[str, Any]) -> str:
+    seeds = 1 + max(int(seed) for row in file["rows"].values() for seed in row["epe_mm"])
+    return f"{file['command']} --seeds={seeds}"
+
+
+def _cost(rows: Rows) -> str:
+    """Each row, and how much worse it is than the same network's first, seed by seed."""
+    first: dict[str, Mapping[str, float]] = {}
+    lines = []
+    for row in rows.values():
+        base = first.setdefault(row["row"], row["epe_mm"])
+        worse = [
+            row["epe_mm"][seed] - base[seed] for seed in row["epe_mm"] if seed in base and base is not row["epe_mm"]
+        ]
+        lines.append([row["title"], _cell(list(row["epe_mm"].values()), ".2f"), _cell(worse, "+.2f")])
+    return markdown(["network", "EPE", "difference"], lines)
 
 
 def _epe_mm(rows: Rows, row: str, count: str) -> Mapping[str, float]:

@@ -1,0 +1,13 @@
+"""What crops and depth inputs cost that need no joints. Not in the paper; the label study (labels.py) rests on it.
+
+    python -m pmd_jax.study --config=launch/paper/label_free.py:rendered --seeds=3
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+"""
+
+from pmd_jax.label_study import label_free
+from pmd_jax.studies import Study
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return label_free(dataset)
