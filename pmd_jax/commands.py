@@ -34,6 +34,11 @@ def set_up_jax() -> None:
     """Quiet libraries, a compile cache, freed memory kept; before the first computation."""
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.FATAL)  # Orbax logs every file it writes, and each error before it raises it
+    prepare_xla()
+
+
+def prepare_xla() -> None:
+    """Keeps freed memory, and XLA's programs in JAX_COMPILATION_CACHE_DIR or in a place of ours."""
     keep_freed_memory()
     import jax
 

@@ -7,7 +7,6 @@ import functools
 import importlib.metadata
 import json
 import os
-import platform
 import sys
 import threading
 from pathlib import Path
@@ -23,6 +22,7 @@ from pmd_jax.config import Config, ConfigError, config_hash, differences, from_d
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
 from pmd_jax.data.unlabelled import check_teacher, place_depth_origin, take_labels_away, training_part
+from pmd_jax.hardware import hardware
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
@@ -275,23 +275,6 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
         "config_hash": config_hash(config),
         "rows": rows,
     }
-
-
-def hardware() -> dict[str, str]:
-    """What this ran on, in words."""
-    devices = jax.devices()
-    described = {
-        "platform": jax.default_backend(),
-        "devices": f"{len(devices)} × {devices[0].device_kind}",
-        "processes": str(jax.process_count()),
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-    }
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        described["cpu"] = names[0] if names else platform.processor()
-    return described
 
 
 def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:

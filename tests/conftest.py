@@ -14,33 +14,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
-import numpy as np
 import pytest
+from made_up_columns import make_columns
 
 from pmd_jax import export_folder
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
-from pmd_jax.data import hand
 from pmd_jax.data.pipeline import Columns
 from pmd_jax.rows import ROWS
 from pmd_jax.state import build
-
-
-def make_columns(count: int, seed: int = 0) -> Columns:
-    """Made-up prepared samples: noise for pictures, random joints that project where `uv` says."""
-    generator = np.random.default_rng(seed)
-    xyz = generator.normal(0, 0.04, (count, 21, 3)) + np.array([0.02, -0.03, 0.5])
-    K = np.tile(np.array([[150.0, 0, 28.0], [0, 155.0, 36.0], [0, 0, 1]]), (count, 1, 1))
-    return Columns(
-        rgb=generator.integers(0, 256, (count, 64, 64, 3), np.uint8),
-        depth=generator.integers(0, 9000, (count, 64, 64)).astype(np.uint16),
-        xyz=xyz.astype(np.float32),
-        uv=hand.project(xyz, K).astype(np.float32),
-        visible=generator.random((count, 21)) < 0.8,
-        K=K.astype(np.float32),
-        is_left=generator.random(count) < 0.5,
-        depth_origin_m=xyz[:, hand.ROOT, 2].astype(np.float32),
-        key=np.array([f"made_up/train/{i:06d}" for i in range(count)], object),
-    )
 
 
 def small_config(**changes) -> Config:

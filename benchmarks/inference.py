@@ -1,0 +1,59 @@
+"""Crops in memory to joints in memory: ours, PyTorch and ONNX Runtime; and what the parts of the network cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import ours, torch_step
+from benchmarks.measure import by_turns
+from pmd_jax.export_folder import Exported
+from pmd_jax.predictor import Predictor
+from pmd_jax.rows import ROWS
+from pmd_jax.state import build
+from pmd_jax.timing import ms_per_image
+
+ROW = "pmd_net"
+PAPER_MS = {"pmd_net_joint": 5.90, "pmd_net": 6.01, "pmd_net_refine": 6.09}  # Table 3, an image
+
+
+def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64)) -> dict[str, Any]:
+    """Medians in seconds a call at each batch, and the others' times over ours."""
+    network, weights = build(size.config, ROWS[ROW], size.config.seed)
+    exported = Exported(ROW, size.config, network, jax.device_get(weights))
+    predictor, found = Predictor(exported), {}
+    for batch in batches:
+        crops = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
+        programs: dict[str, Callable[[], Any]] = {
+            "ours": lambda crops=crops: predictor(crops),
+            "pytorch": torch_step.inference(size.config, ROW, crops),
+            "onnxruntime": onnx_program(exported, crops),
+        }
+        call_s = by_turns(programs, seconds=seconds, calls=11 if batch == 1 else 2)
+        found[f"batch_{batch}"] = {
+            "call_s": call_s,
+            "images_per_s": {name: batch / spent for name, spent in call_s.items()},
+            "ratio": {name: spent / call_s["ours"] for name, spent in call_s.items() if name != "ours"},
+        }
+    return found
+
+
+def onnx_program(exported: Exported, crops: np.ndarray) -> Callable[[], Any]:
+    """The same network in ONNX Runtime, from the file that our own export writes."""
+    raise NotImplementedError
+
+
+def parts(size: ours.Size, repeats: int = 100) -> dict[str, Any]:
+    """Table 3: ms an image of three structures, and what three heads and the refine module add."""
+    from dataclasses import replace
+
+    ms = ms_per_image({row: replace(size.config, rows=(row,)) for row in PAPER_MS}, repeats, warm_up=5)
+
+    def added(times: dict[str, float]) -> dict[str, float]:
+        three_heads = times["pmd_net"] - times["pmd_net_joint"]
+        return {"three_heads": three_heads, "refine": times["pmd_net_refine"] - times["pmd_net"]}
+
+    return {"ms": ms, "added_ms": added(ms), "paper_ms": PAPER_MS, "paper_added_ms": added(PAPER_MS)}

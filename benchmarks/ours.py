@@ -1,0 +1,81 @@
+"""Our network and step as programs to time, and the sizes at which they are.
+
+Light to import: JAX, Flax, Optax and what they bring (`benchmarks.accelerator` names no more).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from launch import demo, rendered_distill
+from pmd_jax import sharding
+from pmd_jax.config import AugmentConfig, Config
+from pmd_jax.data.augment import Batch
+from pmd_jax.optim import optimizer
+from pmd_jax.rows import ROWS
+from pmd_jax.state import TrainState, Weights, build, create_state
+from pmd_jax.steps import Recipe
+from tests.made_up_columns import make_batch
+
+FLIPS = AugmentConfig(flip_horizontal=True, flip_vertical=True)
+
+
+class Size(NamedTuple):
+    """A network to measure."""
+
+    config: Config
+    batch: int  # of a step on the CPU
+
+
+def sizes() -> dict[str, Size]:
+    """Demo and full size are the launch files' networks; half size is the full one with half its channels."""
+    small, full = replace(demo.get_config(), augment=FLIPS), replace(rendered_distill.get_config(), augment=FLIPS)
+    half = replace(full, model=replace(full.model, width=full.model.width // 2))
+    return {"demo": Size(small, 32), "half": Size(half, 16), "full": Size(full, 16)}
+
+
+def beginning(config: Config, row: str) -> tuple[Recipe, TrainState, Weights | None]:
+    """A row's recipe, its state before the first step, and an untrained teacher where one takes part."""
+    network, weights = build(config, ROWS[row], config.seed)
+    teacher_network, teacher = None, None
+    if ROWS[row].teacher is not None:
+        teacher_network, teacher = build(config, ROWS[ROWS[row].teacher], config.seed)
+    recipe = Recipe(ROWS[row], network, teacher_network, optimizer(config.optim), config.loss, config.augment)
+    return recipe, create_state(weights, recipe.optimizer), teacher
+
+
+class Training:
+    """A row's training step with its state; each call makes one update on the same batch and waits for it."""
+
+    def __init__(self, config: Config, row: str, batch: Batch, devices: int = 1):
+        from pmd_jax.train import compile_step  # brings Orbax and Grain
+
+        self.mesh = sharding.make_mesh(jax.devices()[:devices])
+        whole = sharding.replicated(self.mesh)
+        recipe, state, teacher = beginning(config, row)
+        self.step, _ = compile_step(recipe, self.mesh, teacher is not None)
+        self.state = jax.device_put(state, whole)
+        self.teacher = jax.device_put(teacher, whole)
+        self.batch = sharding.global_array(self.mesh, batch)
+        self.seed = jax.device_put(jnp.int32(config.seed), whole)
+
+    def dispatch(self, batch: Batch) -> jax.Array:
+        """Starts an update on a batch that is on the devices; returns its metrics, which may not be there yet."""
+        self.state, metrics = self.step(self.state, self.teacher, batch, self.seed)
+        return metrics
+
+    def __call__(self) -> None:
+        self.dispatch(self.batch).block_until_ready()
+
+    def lowered(self) -> jax.stages.Lowered:
+        """The step before compilation: what XLA itself counts and plans."""
+        return self.step.lower(self.state, self.teacher, self.batch, self.seed)
+
+
+def training(config: Config, row: str, batch: int) -> Training:
+    """The step on made-up samples."""
+    return Training(config, row, make_batch(batch))

@@ -1,0 +1,142 @@
+"""All speed measurements of this machine: `make bench` → benchmarks/results/<hardware>.json → docs/benchmarks.md.
+
+    python -m benchmarks.run                           # what this commit has not recorded; ten minutes on two cores
+    python -m benchmarks.run --only=train_step,input   # these pieces again
+    python -m benchmarks.run --render                  # the page again, from the JSON files alone
+
+Each piece is recorded as it ends, with date, commit and versions, so a run that was stopped goes on. Ratios are taken
+within a piece, never across machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS, ROOT, page
+
+DATA = ROOT / "data" / "prepared"
+
+Piece = Callable[[], Any]
+
+
+def pieces() -> dict[str, Piece]:
+    """What is measured, in order. Imports wait until here: rendering needs neither JAX nor PyTorch."""
+    from benchmarks import growth, inference, input_speed, limit, ours, start_up, train_step
+
+    sizes = ours.sizes()
+    found: dict[str, Piece] = {}
+    for name, seconds in {"demo": 5, "half": 15, "full": 30}.items():
+        found[f"train_step_{name}"] = functools.partial(train_step.measure, sizes[name], seconds)
+    found["train_step_cached"] = functools.partial(train_step.cached, sizes["full"], 20)
+    found["inference_demo"] = functools.partial(inference.measure, sizes["demo"], 4)
+    found["inference_full"] = functools.partial(inference.measure, sizes["full"], 10)
+    found["table_3"] = functools.partial(inference.parts, sizes["full"])
+    found["input"] = lambda: input_speed.measure(training_columns(), 4)
+    found["input_wait"] = lambda: input_speed.waiting(training_columns(), sizes["full"], 5)
+    found["limit_full"] = functools.partial(limit.measure, sizes["full"], 10)
+    demo = sizes["demo"].config
+    found["growth_batch"] = functools.partial(growth.with_batch, demo, (16, 64, 256, 1024), 2)
+    found["growth_width"] = functools.partial(growth.with_width, demo, (8, 16, 32, 64), 32, 2)
+    found["growth_data"] = lambda: growth.with_data(training_columns(4000), (1, 2, 5, 10), 64, 1)
+    found["growth_devices"] = functools.partial(growth.with_devices, (1, 2, 4, 8), 64, 4)
+    found["start_up"] = functools.partial(start_up.measure, "launch/demo.py", DATA)
+    return found
+
+
+def training_columns(count: int | None = None):
+    """The demo's training split, prepared if it is not there."""
+    import numpy as np
+
+    from pmd_jax.data.pipeline import read_columns
+    from pmd_jax.prepare import prepare
+
+    columns = read_columns(prepare("rendered_hands", data_dir=DATA), "train")
+    return columns if count is None else columns.take(np.arange(count))
+
+
+def headline(recorded: dict[str, Any]) -> dict[str, float]:
+    """The figures that others ask for by name; those of pieces that are not there yet are left out."""
+    where = {
+        "train_step_full_ratio": ("train_step_full", "ratio", "pytorch_eager"),
+        "train_step_full_ratio_compiled": ("train_step_full", "ratio", "pytorch_compiled"),
+        "inference_b1_full_ratio": ("inference_full", "batch_1", "ratio", "pytorch"),
+        "inference_b1_full_ratio_onnxruntime": ("inference_full", "batch_1", "ratio", "onnxruntime"),
+        "cached_over_baseline_step": ("train_step_cached", "cached_over_baseline"),
+        "input_samples_per_s": ("input", "samples_per_s", "ours"),
+        "input_wait_share": ("input_wait", "share"),
+        "second_start_s": ("start_up", "second_start_s"),
+    }
+    found = {}
+    for name, (piece, *path) in where.items():
+        value = recorded.get(piece, {}).get("result")
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
+    """Measures what is asked for, or what is not recorded yet at this commit, and records each piece as it ends."""
+    from benchmarks.measure import circumstances
+
+    recorded = json.loads(path.read_text())["pieces"] if path.exists() else {}
+    now = circumstances()
+    every = pieces()
+    chosen = [
+        name for name in every if name.startswith(tuple(only)) or (not only and not _is_there(recorded, name, now))
+    ]
+    for number, name in enumerate(chosen, start=1):
+        print(f"[{number}/{len(chosen)}] {name}: ", end="", flush=True)
+        began = time.perf_counter()
+        recorded[name] = {**now, "result": every[name]()}
+        print(f"{time.perf_counter() - began:.0f} s", flush=True)
+        _write(path, {"hardware": described, **headline(recorded), "pieces": recorded})
+
+
+def _is_there(recorded: dict[str, Any], name: str, now: dict[str, Any]) -> bool:
+    return name in recorded and all(recorded[name][key] == now[key] for key in ("commit", "versions"))
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(_rounded(content), indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def _rounded(tree: Any) -> Any:
+    """Five digits are more than any of these measurements has."""
+    if isinstance(tree, dict):
+        return {key: _rounded(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_rounded(value) for value in tree]
+    return float(f"{tree:.5g}") if isinstance(tree, float) else tree
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="pieces to measure again: beginnings of their names, by commas")
+    parser.add_argument("--render", action="store_true", help="only rewrite the page from the JSON files")
+    options = parser.parse_args()
+    if not options.render:
+        from benchmarks.measure import machine, slug
+        from pmd_jax.commands import use_compile_cache
+
+        use_compile_cache()
+        path = RESULTS / f"{slug(machine())}.json"
+        measure([part for part in options.only.split(",") if part], path, machine())
+        print(f"Written: {path.relative_to(ROOT)}")
+    page.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""A stage II step, teacher forward included: ours against PyTorch, eager and compiled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import ROOT, ours, torch_step
+from benchmarks.measure import by_turns
+from tests.made_up_columns import make_batch
+
+ROW = "pmd_net"
+
+
+def measure(size: ours.Size, seconds: float, *, compiled: bool = True) -> dict[str, Any]:
+    """Medians in seconds a step and images/s, and PyTorch's times over ours.
+
+    Args:
+        size: network and batch.
+        seconds: to spend on the turns.
+        compiled: measure torch.compile, too; where it does not work, the reason is recorded.
+    """
+    batch = make_batch(size.batch)
+    programs: dict[str, Callable[[], None]] = {
+        "ours": ours.Training(size.config, ROW, batch),
+        "pytorch_eager": torch_step.training(size.config, ROW, batch),
+    }
+    failure = None
+    if compiled:
+        # Inductor's programs are kept as XLA's are: the next run compiles little.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".jax_cache" / "torch"))
+        program = torch_step.training(size.config, ROW, batch, compiled=True)
+        try:
+            program()
+            programs["pytorch_compiled"] = program
+        except Exception as error:  # a missing compiler, an unsupported operation: the page says which
+            failure = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    step_s = by_turns(programs, seconds=seconds)
+    return {
+        "batch": size.batch,
+        "step_s": step_s,
+        "images_per_s": {name: size.batch / spent for name, spent in step_s.items()},
+        "ratio": {name: spent / step_s["ours"] for name, spent in step_s.items() if name != "ours"},
+        **({"pytorch_compiled_failed": failure} if failure else {}),
+    }
