@@ -1,4 +1,4 @@
-# make env · make demo · make test · make test-all · make lint · make smoke
+# make env · make demo · make test · make test-all · make lint · make smoke · make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ ACCELERATOR ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L
 REQUIREMENTS := $(if $(filter cuda12,$(ACCELERATOR)),requirements.txt,requirements-$(ACCELERATOR).txt)
 STAMP := $(VENV)/installed-$(ACCELERATOR)
 
-.PHONY: env demo test test-all lint smoke clean
+.PHONY: env demo test test-all lint smoke bench clean
 
 env: $(STAMP)
 
@@ -31,6 +31,10 @@ test-all: env
 
 smoke: env
 	$(BIN)/python -m pmd_jax.main --config=launch/smoke.py
+
+bench: env
+	$(BIN)/python -m pip install --quiet -r requirements-parity.txt
+	$(BIN)/python -m benchmarks.run
 
 lint: env
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """What `make demo` shows, over several seeds: benchmarks/results/demo_seeds.json and the table in README.md.
 
-    python benchmarks/demo_seeds.py --seeds=5     # about six minutes a seed on two cores; finished seeds are kept
-    python benchmarks/demo_seeds.py --render      # the table again, from the JSON alone
+    python -m benchmarks.demo_seeds --seeds=5   # about six minutes a seed on two cores; finished seeds are kept
+    python -m benchmarks.demo_seeds --render    # the table again, from the JSON alone
 
 Seed 0 is `make demo` itself. Within a seed, baseline and PMD-Net share the initial weights, the data and their order,
 the flips and the schedule, so their difference is taken seed by seed.
@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "demo_seeds.json"
+from benchmarks import RESULTS, ROOT, page
+
+RESULT = RESULTS / "demo_seeds.json"
 MARKS = ("<!-- demo-results:begin -->", "<!-- demo-results:end -->")
 KEPT = ("title", "epe_mm", "epe_median_mm", "auc_20_50", "error_per_axis_mm", "parameters", "steps")
 
@@ -75,17 +74,6 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
-def render(results: dict) -> None:
-    """Puts the table between README's marks."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    pattern = re.compile(f"{MARKS[0]}.*?{MARKS[1]}", re.DOTALL)
-    replaced, count = pattern.subn(lambda _: f"{MARKS[0]}\n{table(results)}\n{MARKS[1]}", text)
-    if count != 1:
-        sys.exit(f"README.md must hold {MARKS[0]} … {MARKS[1]} once; found {count} times.")
-    readme.write_text(replaced)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
@@ -93,9 +81,9 @@ def main() -> None:
     options = parser.parse_args()
     if not options.render:
         results = collect({seed: run_seed(seed) for seed in range(options.seeds)})
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    render(json.loads(RESULTS.read_text()))
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        RESULT.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    page.fill(ROOT / "README.md", MARKS, table(json.loads(RESULT.read_text())))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,7 +31,6 @@ def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64))
         programs: dict[str, Callable[[], Any]] = {
             "ours": lambda crops=crops: predictor(crops),
             "pytorch": torch_step.inference(size.config, ROW, crops),
-            "onnxruntime": onnx_program(exported, crops),
         }
         call_s = by_turns(programs, seconds=seconds, calls=11 if batch == 1 else 2)
         found[f"batch_{batch}"] = {
@@ -41,15 +41,8 @@ def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64))
     return found
 
 
-def onnx_program(exported: Exported, crops: np.ndarray) -> Callable[[], Any]:
-    """The same network in ONNX Runtime, from the file that our own export writes."""
-    raise NotImplementedError
-
-
 def parts(size: ours.Size, repeats: int = 100) -> dict[str, Any]:
     """Table 3: ms an image of three structures, and what three heads and the refine module add."""
-    from dataclasses import replace
-
     ms = ms_per_image({row: replace(size.config, rows=(row,)) for row in PAPER_MS}, repeats, warm_up=5)
 
     def added(times: dict[str, float]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def measure(size: ours.Size, seconds: float) -> dict[str, Any]:
     }
 
 
-def profile(job: ours.Training) -> list[dict[str, Any]]:
+def profile(job: Callable[[], Any]) -> list[dict[str, Any]]:
     """The costliest operations of one step, as XLA names them, with their share of all operations' time."""
     job()
     with tempfile.TemporaryDirectory() as folder:

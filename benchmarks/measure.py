@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import functools
 import importlib.metadata
+import os
 import re
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -113,3 +115,34 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return name + ("+" if changed else "")
+
+
+def cores_used_by_others(program: Callable[[], Any]) -> tuple[Any, float | None]:
+    """The program's result, and how many cores other programs used meanwhile (None where the system does not say)."""
+    before = _busy_s()
+    result = program()
+    after = _busy_s()
+    if before is None or after is None:
+        return result, None
+    wall, everyone, ours = (end - start for end, start in zip(after, before, strict=True))
+    return result, max(0.0, everyone - ours) / wall
+
+
+def _busy_s() -> tuple[float, float, float] | None:
+    """Seconds: on the clock, busy on all cores together, and busy for this process and the children that have ended."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _waiting, irq, soft_irq, *_ = map(int, fields)
+    busy = (user + nice + system + irq + soft_irq) / os.sysconf("SC_CLK_TCK")
+    return time.perf_counter(), busy, sum(os.times()[:4])
+
+
+def rounded(tree: Any) -> Any:
+    """Five digits are more than any of these measurements has."""
+    if isinstance(tree, dict):
+        return {key: rounded(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [rounded(value) for value in tree]
+    return float(f"{tree:.5g}") if isinstance(tree, float) else tree

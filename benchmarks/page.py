@@ -19,13 +19,18 @@ TITLES |= {"onnxruntime": "ONNX Runtime", "torch_dataloader": "DataLoader, PNG"}
 SIZES = ("demo", "half", "full")
 
 
-def write(page: Path = PAGE) -> None:
-    """Puts the tables between the page's marks."""
-    text = page.read_text()
-    pattern = re.compile(f"{MARKS[0]}.*?{MARKS[1]}", re.DOTALL)
-    replaced, count = pattern.subn(lambda _: f"{MARKS[0]}\n{render()}\n{MARKS[1]}", text)
+def write() -> None:
+    """Writes the page's tables anew."""
+    fill(PAGE, MARKS, render())
+
+
+def fill(page: Path, marks: tuple[str, str], content: str) -> None:
+    """Puts the content between a page's marks."""
+    text, (begin, end) = page.read_text(), marks
+    pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+    replaced, count = pattern.subn(lambda _: f"{begin}\n{content}\n{end}", text)
     if count != 1:
-        sys.exit(f"{page} must hold {MARKS[0]} … {MARKS[1]} once; found {count} times.")
+        sys.exit(f"{page} must hold {begin} … {end} once; found {count} times.")
     page.write_text(replaced)
 
 
@@ -47,7 +52,7 @@ def _machine(measured: dict[str, Any]) -> str:
         else hardware["devices"]
     )
     parts = [f"### {name}", _circumstances(pieces)]
-    parts += [_table(header, rows) for header, rows in _tables(results) if rows]
+    parts += [table(header, rows) for header, rows in _tables(results) if rows]
     return "\n\n".join(parts)
 
 
@@ -61,7 +66,8 @@ def _circumstances(pieces: dict[str, Any]) -> str:
     return f"Measured {' and '.join(days)} at commit {', '.join(commits)}; {used}."
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """In Markdown."""
     lines = [header, ("---",) * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

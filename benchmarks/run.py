@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks import RESULTS, ROOT, page
 
 DATA = ROOT / "data" / "prepared"
+DISTURBED = 0.1  # cores that other programs may use during a measurement
 
 Piece = Callable[[], Any]
 
@@ -33,8 +34,9 @@ def pieces() -> dict[str, Piece]:
     sizes = ours.sizes()
     found: dict[str, Piece] = {}
     for name, seconds in {"demo": 5, "half": 15, "full": 30}.items():
-        found[f"train_step_{name}"] = functools.partial(train_step.measure, sizes[name], seconds)
-    found["train_step_cached"] = functools.partial(train_step.cached, sizes["full"], 20)
+        found[f"train_step_{name}"] = functools.partial(
+            train_step.measure, sizes[name], seconds, compiled=name != "half"
+        )
     found["inference_demo"] = functools.partial(inference.measure, sizes["demo"], 4)
     found["inference_full"] = functools.partial(inference.measure, sizes["full"], 10)
     found["table_3"] = functools.partial(inference.parts, sizes["full"])
@@ -85,7 +87,7 @@ def headline(recorded: dict[str, Any]) -> dict[str, float]:
 
 def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     """Measures what is asked for, or what is not recorded yet at this commit, and records each piece as it ends."""
-    from benchmarks.measure import circumstances
+    from benchmarks.measure import circumstances, cores_used_by_others
 
     recorded = json.loads(path.read_text())["pieces"] if path.exists() else {}
     now = circumstances()
@@ -96,8 +98,11 @@ def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     for number, name in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {name}: ", end="", flush=True)
         began = time.perf_counter()
-        recorded[name] = {**now, "result": every[name]()}
-        print(f"{time.perf_counter() - began:.0f} s", flush=True)
+        result, others = cores_used_by_others(every[name])
+        recorded[name] = {**now, "cores_used_by_others": others, "result": result}
+        disturbed = others is not None and others > DISTURBED
+        warning = f"; other programs used {others:.1f} cores: measure it again" if disturbed else ""
+        print(f"{time.perf_counter() - began:.0f} s{warning}", flush=True)
         _write(path, {"hardware": described, **headline(recorded), "pieces": recorded})
 
 
@@ -107,19 +112,12 @@ def _is_there(recorded: dict[str, Any], name: str, now: dict[str, Any]) -> bool:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Whole or not at all."""
+    from benchmarks.measure import rounded
+
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_rounded(content), indent=2, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
     os.replace(partial, path)
-
-
-def _rounded(tree: Any) -> Any:
-    """Five digits are more than any of these measurements has."""
-    if isinstance(tree, dict):
-        return {key: _rounded(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_rounded(value) for value in tree]
-    return float(f"{tree:.5g}") if isinstance(tree, float) else tree
 
 
 def main() -> None:
