@@ -43,6 +43,7 @@ def _step(config: Config, batch: int, seconds: float) -> dict[str, float]:
     job = ours.training(config, ROW, batch)
     step_s = by_turns({"ours": job}, seconds=seconds)["ours"]
     plan = job.lowered().compile().memory_analysis()
+    assert plan is not None
     return {
         "step_s": step_s,
         "images_per_s": batch / step_s,

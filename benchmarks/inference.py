@@ -8,10 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import onnxruntime
 
 from benchmarks import ours, torch_step
 from benchmarks.measure import by_turns
 from pmd_jax.export_folder import Exported
+from pmd_jax.export_formats import folded
+from pmd_jax.onnx_graph import to_onnx
 from pmd_jax.predictor import Predictor
 from pmd_jax.rows import ROWS
 from pmd_jax.state import build
@@ -26,11 +29,15 @@ def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64))
     network, weights = build(size.config, ROWS[ROW], size.config.seed)
     exported = Exported(ROW, size.config, network, jax.device_get(weights))
     predictor, found = Predictor(exported), {}
+    session = onnxruntime.InferenceSession(
+        to_onnx(folded(exported)).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     for batch in batches:
         crops = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
         programs: dict[str, Callable[[], Any]] = {
             "ours": lambda crops=crops: predictor(crops),
             "pytorch": torch_step.inference(size.config, ROW, crops),
+            "onnxruntime": lambda crops=crops: session.run(["joints"], {"rgb": crops}),
         }
         call_s = by_turns(programs, seconds=seconds, calls=11 if batch == 1 else 2)
         found[f"batch_{batch}"] = {

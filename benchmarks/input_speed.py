@@ -31,7 +31,13 @@ def measure(columns: Columns, seconds: float, batch: int = 64, workers: int = 2)
     with tempfile.TemporaryDirectory() as folder:
         pictures = PngHands(Path(folder), columns.take(np.arange(min(PNG_SAMPLES, len(columns)))))
         loader = DataLoader(
-            pictures, batch, shuffle=True, num_workers=workers, drop_last=True, multiprocessing_context="spawn"
+            pictures,
+            batch,
+            shuffle=True,
+            num_workers=workers,
+            drop_last=True,
+            multiprocessing_context="spawn",
+            persistent_workers=True,
         )
         samples_per_s["torch_dataloader"] = batch * _per_second(_forever(loader), seconds)
     return {

@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from launch import demo, rendered_distill
 from pmd_jax import sharding
 from pmd_jax.config import AugmentConfig, Config
 from pmd_jax.data.augment import Batch
+from pmd_jax.data.hand import NUM_JOINTS
+from pmd_jax.lessons import Lessons, flip_choices
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
 from pmd_jax.state import TrainState, Weights, build, create_state
@@ -41,25 +44,29 @@ def sizes() -> dict[str, Size]:
 def beginning(config: Config, row: str) -> tuple[Recipe, TrainState, Weights | None]:
     """A row's recipe, its state before the first step, and an untrained teacher where one takes part."""
     network, weights = build(config, ROWS[row], config.seed)
-    teacher_network, teacher = None, None
-    if ROWS[row].teacher is not None:
-        teacher_network, teacher = build(config, ROWS[ROWS[row].teacher], config.seed)
+    teacher_network, teacher, its_row = None, None, ROWS[row].teacher
+    if its_row is not None:
+        teacher_network, teacher = build(config, ROWS[its_row], config.seed)
     recipe = Recipe(ROWS[row], network, teacher_network, optimizer(config.optim), config.loss, config.augment)
     return recipe, create_state(weights, recipe.optimizer), teacher
 
 
 class Training:
-    """A row's training step with its state; each call makes one update on the same batch and waits for it."""
+    """A row's training step with its state; each call makes one update on the same batch and waits for it.
 
-    def __init__(self, config: Config, row: str, batch: Batch, devices: int = 1):
+    Args:
+        cached: what the teacher says lies in a table, as `config.teacher.cache` has it; else it runs in the step.
+    """
+
+    def __init__(self, config: Config, row: str, batch: Batch, devices: int = 1, cached: bool = False):
         from pmd_jax.train import compile_step  # brings Orbax and Grain
 
         self.mesh = sharding.make_mesh(jax.devices()[:devices])
         whole = sharding.replicated(self.mesh)
         recipe, state, teacher = beginning(config, row)
-        self.step, _ = compile_step(recipe, self.mesh, teacher is not None)
+        self.step, _ = compile_step(recipe, self.mesh)
         self.state = jax.device_put(state, whole)
-        self.teacher = jax.device_put(teacher, whole)
+        self.teacher = jax.device_put(_table(config, len(batch.rgb)) if cached else teacher, whole)
         self.batch = sharding.global_array(self.mesh, batch)
         self.seed = jax.device_put(jnp.int32(config.seed), whole)
 
@@ -74,6 +81,13 @@ class Training:
     def lowered(self) -> jax.stages.Lowered:
         """The step before compilation: what XLA itself counts and plans."""
         return self.step.lower(self.state, self.teacher, self.batch, self.seed)
+
+
+def _table(config: Config, samples: int) -> Lessons:
+    """A teacher's table with made-up numbers: looking up takes as long whatever they are."""
+    shape, draw = (samples, len(flip_choices(config.augment))), np.random.default_rng(0)
+    entries = ((8 * config.model.width,), (3, 64), (NUM_JOINTS, 3))
+    return Lessons(*(draw.random((*shape, *entry), np.float32) for entry in entries))
 
 
 def training(config: Config, row: str, batch: int) -> Training:

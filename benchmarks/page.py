@@ -146,15 +146,14 @@ def _structures(table: dict[str, Any] | None) -> Iterator[tuple[str, ...]]:
 
 
 def _alone(results: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    wait, cached, start = results.get("input_wait"), results.get("train_step_cached"), results.get("start_up")
+    wait, start = results.get("input_wait"), results.get("start_up")
     if wait:
         yield "share of a full-size training loop spent getting batches", f"{100 * wait['share']:.2f} %"
-    if cached:
-        yield (
-            "stage II step with the teacher's cache over the RGB baseline's step, full size",
-            f"{cached['cached_over_baseline']:.3f}",
-        )
-        yield "the same without the cache", f"{cached['uncached_over_baseline']:.3f}"
+    for size, piece in {"full": "train_step_cached", "demo": "train_step_cached_demo"}.items():
+        if cached := results.get(piece):
+            title = f"stage II step with the teacher's table over the RGB baseline's step, {size} size"
+            yield title, f"{cached['cached_over_baseline']:.3f}"
+            yield "the same without the table", f"{cached['uncached_over_baseline']:.3f}"
     if start:
         yield "command to first step, demo, empty compile cache", f"{start['first_start_s']:.1f} s"
         yield "command to first step, demo, filled compile cache", f"{start['second_start_s']:.1f} s"

@@ -37,6 +37,8 @@ def pieces() -> dict[str, Piece]:
         found[f"train_step_{name}"] = functools.partial(
             train_step.measure, sizes[name], seconds, compiled=name != "half"
         )
+    found["train_step_cached"] = functools.partial(train_step.teachers_cost, sizes["full"], 30)
+    found["train_step_cached_demo"] = functools.partial(train_step.teachers_cost, sizes["demo"], 5)
     found["inference_demo"] = functools.partial(inference.measure, sizes["demo"], 4)
     found["inference_full"] = functools.partial(inference.measure, sizes["full"], 10)
     found["table_3"] = functools.partial(inference.parts, sizes["full"])
@@ -127,9 +129,9 @@ def main() -> None:
     options = parser.parse_args()
     if not options.render:
         from benchmarks.measure import machine, slug
-        from pmd_jax.commands import use_compile_cache
+        from pmd_jax.commands import prepare_xla
 
-        use_compile_cache()
+        prepare_xla()
         path = RESULTS / f"{slug(machine())}.json"
         measure([part for part in options.only.split(",") if part], path, machine())
         print(f"Written: {path.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""A stage II step, teacher forward included: ours against PyTorch, eager and compiled."""
+"""A stage II step: ours against PyTorch, eager and compiled; and what the teacher adds to the baseline's step."""
 
 from __future__ import annotations
 
@@ -43,4 +43,20 @@ def measure(size: ours.Size, seconds: float, *, compiled: bool = True) -> dict[s
         "images_per_s": {name: size.batch / spent for name, spent in step_s.items()},
         "ratio": {name: spent / step_s["ours"] for name, spent in step_s.items() if name != "ours"},
         **({"pytorch_compiled_failed": failure} if failure else {}),
+    }
+
+
+def teachers_cost(size: ours.Size, seconds: float) -> dict[str, Any]:
+    """Medians in seconds a step of the RGB baseline and of PMD-Net, with the teacher's table and without."""
+    batch = make_batch(size.batch)
+    programs = {
+        "baseline": ours.Training(size.config, "rgb_baseline", batch),
+        "cached": ours.Training(size.config, ROW, batch, cached=True),
+        "uncached": ours.Training(size.config, ROW, batch),
+    }
+    step_s = by_turns(programs, seconds=seconds)
+    return {
+        "batch": size.batch,
+        "step_s": step_s,
+        **{f"{name}_over_baseline": step_s[name] / step_s["baseline"] for name in ("cached", "uncached")},
     }

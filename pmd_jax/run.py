@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import export_folder, metrics, prepare, report, sharding, teacher_cache
+from pmd_jax import export_folder, metrics, prepare, sharding, teacher_cache
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
@@ -73,6 +73,8 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
         export_folder.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
         _write_json(workdir / "results.json", results)
+        from pmd_jax import report  # Matplotlib takes a second to import, and the first step need not wait for it
+
         report.write_report(workdir)
     return results
 

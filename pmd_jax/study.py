@@ -155,8 +155,8 @@ def record_imitation(study: Study, folders: Folders) -> None:
         if splits is None:
             splits = job.read_splits(configs["pmd_net"], job.prepare_once(configs["pmd_net"]))
         held_out = splits.test if splits.validation is None else splits.validation
-        networks = [export_folder.read(folder) for folder in exports]
-        shares = imitation.measure(*networks, splits.train, held_out, sharding.make_mesh())
+        teacher, student, baseline = (export_folder.read(folder) for folder in exports)
+        shares = imitation.measure(teacher, student, baseline, splits.train, held_out, sharding.make_mesh())
         with locked(folders.lock):
             study_results.record_imitation(path, seed, shares)
 

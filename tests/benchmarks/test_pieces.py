@@ -8,6 +8,7 @@ from conftest import make_columns, small_config
 from made_up_columns import make_batch
 
 pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
 
 from benchmarks import growth, inference, input_speed, limit, ours, train_step
 from benchmarks.torch_step import network
@@ -21,6 +22,17 @@ def test_train_step():
     found = train_step.measure(TINY, 0, compiled=False)
     assert found["ratio"]["pytorch_eager"] == found["step_s"]["pytorch_eager"] / found["step_s"]["ours"]
     assert found["images_per_s"]["ours"] == TINY.batch / found["step_s"]["ours"]
+
+
+def test_the_teachers_cost():
+    found = train_step.teachers_cost(TINY, 0)
+    assert found["cached_over_baseline"] == found["step_s"]["cached"] / found["step_s"]["baseline"]
+    assert found["step_s"].keys() == {"baseline", "cached", "uncached"}
+
+
+def test_the_same_network_in_three_programs():
+    found = inference.measure(TINY, 0, batches=(2,))
+    assert found["batch_2"]["ratio"].keys() == {"pytorch", "onnxruntime"}
 
 
 def test_both_sides_learn_the_same_number_of_parameters():
