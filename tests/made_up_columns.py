@@ -26,6 +26,7 @@ def make_arrays(count: int, seed: int = 0) -> dict[str, np.ndarray]:
         "visible": generator.random((count, 21)) < 0.8,
         "K": K.astype(np.float32),
         "is_left": generator.random(count) < 0.5,
+        "depth_origin_m": xyz[:, hand.ROOT, 2].astype(np.float32),
     }
 
 
