@@ -23,7 +23,7 @@ MODEL = ModelConfig()  # full size
 BFLOAT16, FLOAT32 = 2, 4  # bytes
 DEVICES = (1, 2, 4, 8, 16, 64, 256, 1024)
 SAMPLE_BYTES = (
-    64 * 64 * (3 + 2) + FLOAT32 * NUM_JOINTS * (3 + 2) + NUM_JOINTS + 9 * FLOAT32 + 1 + 4
+    64 * 64 * (3 + 2) + FLOAT32 * NUM_JOINTS * (3 + 2) + NUM_JOINTS + 9 * FLOAT32 + 1 + FLOAT32 + 4
 )  # data/augment.py, Batch
 
 
