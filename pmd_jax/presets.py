@@ -87,7 +87,7 @@ def _rendered_six_minutes() -> Config:
 
 
 def _rendered_cpu() -> Config:
-    """The demo's network on a longer schedule and three epochs of 16,000 hands: a row takes two minutes on a core."""
+    """A small network and three epochs of 16,000 hands, the demo's too: a row takes a minute or two on two cores."""
     optim = OptimConfig(steps=1500, batch=32, learning_rate=2e-3, schedule="cosine", warmup_steps=100)
     # Stage I's loss is α = 100 times smaller than stage II's, and Adam's L2 acts relative to it.
     teacher = replace(optim, weight_decay=optim.weight_decay / 100)
