@@ -188,8 +188,8 @@ def demo_table() -> str:
     table = markdown(["network", "EPE of seed 0, mm", f"EPE, {seeds}, mm", f"AUC 20–50 mm, {seeds}"], lines)
     protocol = rows["pmd_net"]["protocol"]["0"]
     return (
-        f"{table}\n\nrendered_hands/large, test split, mean ± 95 % interval; {protocol}. PMD-Net minus baseline, seed by "
-        f"seed: {difference} mm. The figures are in results/rendered/table2.json, the command in RESULTS.md."
+        f"{table}\n\nrendered_hands/large, test split, mean ± 95 % interval; {protocol}. PMD-Net minus baseline, seed "
+        f"by seed: {difference} mm. The figures are in results/rendered/table2.json, the command in RESULTS.md."
     )
 
 
