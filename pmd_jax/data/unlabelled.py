@@ -120,19 +120,20 @@ def place_depth_origin(columns: Columns, rule: str) -> Columns:
 def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
     """The hand's depth as the map shows it: the median over what lies nearest in the middle of the crop.
 
-    The middle is the inner half along both sides, the nearest what lies at most `SEGMENT_M` behind its second
-    percentile (single pixels in front are noise). Zero where nothing is measured: such a map has no origin.
+    The middle is the inner half along both sides; where it has no depth, the whole crop counts. Zero where nothing is
+    measured: such a map has no origin.
     """
     height, width = depth.shape[1:]
-    middle = depth[:, height // 4 : height - height // 4, width // 4 : width - width // 4]
-    for candidates in (middle, depth):  # the whole crop where the middle has no depth
-        values = candidates.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
-        values[values == 0] = np.nan
-        measured = ~np.isnan(values).all(1)
-        origin = np.zeros(len(depth), np.float32)
-        seen = values[measured]
-        near = np.nanpercentile(seen, 2, axis=1, keepdims=True) + SEGMENT_M
-        origin[measured] = np.nanmedian(np.where(seen <= near, seen, np.nan), axis=1)
-        if candidates is middle:
-            of_middle = origin
-    return np.where(of_middle > 0, of_middle, origin)
+    of_middle = _nearest_m(depth[:, height // 4 : height - height // 4, width // 4 : width - width // 4])
+    return np.where(of_middle > 0, of_middle, _nearest_m(depth))
+
+
+def _nearest_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    """The median depth of what lies at most `SEGMENT_M` behind the second percentile: nearer pixels are noise."""
+    metres = depth.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
+    metres[metres == 0] = np.nan
+    measured = ~np.isnan(metres).all(1)
+    seen, nearest = metres[measured], np.zeros(len(depth), np.float32)
+    limit = np.nanpercentile(seen, 2, axis=1, keepdims=True) + SEGMENT_M
+    nearest[measured] = np.nanmedian(np.where(seen <= limit, seen, np.nan), axis=1)
+    return nearest
