@@ -43,6 +43,9 @@ class AugmentConfig:
     flip_vertical: bool = False
     block_size: int = 5  # K of the random block replacement, pixels (paper: RHD 5, STB 14)
     block_probability: float = 0.5
+    box_shift: float = 0.0  # the student's crop moves by up to this share of its side each way (not in the paper)
+    box_scale: float = 1.0  # … and shows up to this many times as much, or as little
+    light: float = 0.0  # its colours are scaled by up to exp(± this) each and shifted by up to half of it
 
 
 @dataclass
@@ -136,6 +139,9 @@ def validate(config: Config) -> None:
     )
     probability = config.augment.block_probability
     _require(0 <= probability <= 1, "augment.block_probability", probability, "choose 0 to 1")
+    for name, low, high in (("box_shift", 0, 0.1), ("box_scale", 1, 1.25), ("light", 0, 1)):
+        value = getattr(config.augment, name)
+        _require(low <= value <= high, f"augment.{name}", value, f"choose {low} to {high}")
     _require(config.model.reading in READINGS, "model.reading", config.model.reading, f"choose from {list(READINGS)}")
     _require(config.model.width >= 1, "model.width", config.model.width, "choose 1 or more (the paper: 64)")
     blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Key, UInt8, UInt16
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
+from pmd_jax.data.wild import disturb
 
 DEPTH_WINDOW_M = 0.2  # half the depth range around the root; in metres, as STB's hand scale is only 39 mm
 
@@ -126,4 +127,4 @@ def training_inputs(
     batch = flip(batch, draw_flips(keys, config))
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
-    return to_inputs(batch)
+    return to_inputs(batch._replace(rgb=disturb(batch.rgb, keys, config)))
