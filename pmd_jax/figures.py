@@ -50,30 +50,32 @@ VIEWPOINTS = {"from the side": _rotation(75, 10), "from above": _rotation(0, 75)
 
 
 def draw_skeleton(
-    rgb: UInt8[np.ndarray, "s s 3"],
+    rgb: UInt8[np.ndarray, "h w 3"],
     uv_px: Num[np.ndarray, "21 2"],
     zoom: int = 4,
     visible: Bool[np.ndarray, " 21"] | None = None,
+    z: Num[np.ndarray, " 21"] | None = None,
 ) -> Image.Image:
     """The crop magnified `zoom` times with bones and joints, one colour a finger; hidden joints are hollow.
 
     Pixel centres lie at integers, so joint (u, v) is drawn at ((u + ½)·zoom, (v + ½)·zoom). Joints that are not finite
-    are left out.
+    are left out. What is nearer by `z` lies over what is farther.
     """
-    size = len(rgb)
+    size = max(rgb.shape[:2])
     scale = zoom * _SUPERSAMPLING
-    image = Image.fromarray(rgb).resize((size * scale, size * scale), Image.Resampling.NEAREST)
+    image = Image.fromarray(rgb).resize((rgb.shape[1] * scale, rgb.shape[0] * scale), Image.Resampling.NEAREST)
+    z = np.zeros(NUM_JOINTS) if z is None else z
     visible = np.ones(NUM_JOINTS, bool) if visible is None else visible
     draw, unit = ImageDraw.Draw(image), size * scale / 64
     xy = (np.clip(uv_px, -4 * size, 5 * size) + 0.5) * scale  # Pillow does not bear coordinates near infinity
     drawn = set(np.flatnonzero(np.isfinite(xy).all(axis=-1)).tolist())
 
     bones = [(parent, joint) for parent, joint in BONES if {parent, joint} <= drawn]
-    for parent, joint in bones:
+    for parent, joint in sorted(bones, key=lambda bone: -z[list(bone)].mean()):
         width = unit if visible[parent] and visible[joint] else unit / 2
         draw.line((*xy[parent], *xy[joint]), fill=_OUTLINE, width=round(width * 1.4))
         draw.line((*xy[parent], *xy[joint]), fill=JOINT_COLOURS[joint], width=round(width * 0.9))
-    for joint in drawn:
+    for joint in sorted(drawn, key=lambda joint: -z[joint]):
         colour = JOINT_COLOURS[joint]
         fill, edge = (colour, _OUTLINE) if visible[joint] else (_OUTLINE, colour)
         draw.circle(tuple(xy[joint]), unit * 1.2, fill=fill, outline=edge, width=max(1, round(unit * 0.3)))

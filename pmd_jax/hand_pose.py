@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -37,6 +38,22 @@ class HandPose:
     xyz_is_absolute: bool
     box: CropBox
     side: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON types, by the attributes' names; lengths to a hundredth of a millimetre or a pixel."""
+        return {
+            "box": _rounded(self.box, 2),
+            "side": self.side,
+            "joints": _rounded(self.joints, 4),
+            "uv_px": _rounded(self.uv_px, 2),
+            "uv_is_approximate": self.uv_is_approximate,
+            "xyz_m": None if self.xyz_m is None else _rounded(self.xyz_m, 5),
+            "xyz_is_absolute": self.xyz_is_absolute,
+        }
+
+
+def _rounded(values: Any, digits: int) -> list:
+    return np.round(np.asarray(values, np.float64), digits).tolist()
 
 
 def central_square(picture: UInt8[np.ndarray, "h w 3"]) -> CropBox:

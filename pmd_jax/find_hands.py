@@ -1,0 +1,138 @@
+"""Hands in many pictures or in a video, one after the other; nothing is written here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from pmd_jax.data import hand
+from pmd_jax.data.hand import CropBox
+from pmd_jax.errors import InputError
+from pmd_jax.follow import Follower, OneEuroFilter
+from pmd_jax.hand_pose import HandPose, central_square, checked_box, in_picture
+from pmd_jax.pictures import read_picture
+from pmd_jax.predictor import Predictor
+from pmd_jax.video import Video
+
+BATCH = 32  # pictures at once through the network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to look. Boxes are (x0, y0, side) in pixels; see `Predictor.from_image` for the rest.
+
+    Attributes:
+        box: for every picture, or for a video's first.
+        boxes: by the picture's name; go before `box`.
+        smooth: a video's joints, by a One-Euro filter.
+    """
+
+    box: tuple[float, float, float] | None = None
+    boxes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    mirror: bool = False
+    smooth: bool = False
+    side: str | None = None
+    hand_scale_m: float | None = None
+
+    def box_of(self, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> tuple[CropBox, str]:
+        """Where to look in a picture, and how that is known: "given", or "central"."""
+        box = self.boxes.get(name, self.box)
+        return (central_square(picture), "central") if box is None else (checked_box(box, picture), "given")
+
+
+class Found(NamedTuple):
+    """A hand, and where it was found."""
+
+    file: str
+    frame: int | None  # of a video, from 0
+    time_s: float | None
+    hand: HandPose
+    box_from: str  # "given", "central" or, in a video, "followed"
+    rgb: UInt8[np.ndarray, "h w 3"] | None  # a video's picture; files can be read again
+
+
+class _Look(NamedTuple):
+    crop: UInt8[np.ndarray, "64 64 3"]
+    box: CropBox
+    box_from: str
+
+
+def in_pictures(
+    predictor: Predictor, paths: Sequence[Path], settings: Settings, problems: list[str]
+) -> Iterator[Found]:
+    """One hand a picture. While the network sees one batch, threads read the next.
+
+    Args:
+        problems: takes a sentence for each picture that cannot be used; the others go on.
+    """
+
+    def look(path: Path) -> _Look:
+        picture = read_picture(path)
+        try:
+            box, box_from = settings.box_of(path.name, picture)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        return _Look(hand.crop_rgb(picture, box, 64), box, box_from)
+
+    size = min(BATCH, len(paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = [paths[start : start + size] for start in range(0, len(paths), size or 1)]
+        waiting: list[Future[_Look]] = [pool.submit(look, path) for run in runs[:1] for path in run]
+        for i, run in enumerate(runs):
+            current, waiting = waiting, [pool.submit(look, path) for later in runs[i + 1 : i + 2] for path in later]
+            looks: list[tuple[Path, _Look]] = []
+            for path, future in zip(run, current, strict=True):
+                try:
+                    looks.append((path, future.result()))
+                except InputError as error:
+                    problems.append(str(error))
+            yield from _hands(predictor, looks, size, settings)
+
+
+def _hands(predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: Settings) -> Iterator[Found]:
+    crops = np.zeros((size, 64, 64, 3), np.uint8)  # always full, as each size would be compiled anew
+    for row, (_, look) in enumerate(looks):
+        crops[row] = look.crop
+    joints = predictor.of_crops(crops, settings.mirror)
+    for (path, look), pose in zip(looks, joints, strict=False):
+        found = in_picture(pose, look.box, hand_scale_m=settings.hand_scale_m, side=settings.side)
+        yield Found(str(path), None, None, found, look.box_from, None)
+
+
+def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator[Found]:
+    """One hand a picture; each next box follows the last joints (`Follower`), and starts anew if they leave.
+
+    Raises:
+        VideoError: it breaks; what came before has been given.
+    """
+    follower, smooth_joints, smooth_place = None, OneEuroFilter(video.rate), OneEuroFilter(video.rate)
+    for number, (rgb, time_s) in enumerate(video):
+        box, box_from = follower.next_box(rgb) if follower else None, "followed"
+        if box is None or not _is_inside(box, rgb):
+            (box, box_from), follower = settings.box_of(Path(video.name).name, rgb), None
+        joints = predictor.of_crops(hand.crop_rgb(rgb, box, 64)[None], settings.mirror)[0]
+        follower = follower or Follower(rgb, joints, box)
+        follower.saw(rgb, joints, box)
+        uv_px = follower.place(joints)
+        if settings.smooth:
+            # Both in about hand scales, so that one setting of the filter suits both.
+            joints, unit = smooth_joints(joints), follower.px_per_scale
+            uv_px = smooth_place(uv_px / unit) * unit
+        found = in_picture(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side)
+        found = dataclasses.replace(found, uv_px=uv_px.astype(np.float32))
+        yield Found(video.name, number, time_s, found, box_from, rgb)
+
+
+def _is_inside(box: CropBox, rgb: UInt8[np.ndarray, "h w 3"]) -> bool:
+    """Its middle is, and it is neither lost in a few pixels nor larger than all that there is to see."""
+    height, width = rgb.shape[:2]
+    u, v = box.x0 + box.side / 2, box.y0 + box.side / 2
+    return 0 <= u < width and 0 <= v < height and 16 <= box.side <= 2 * max(height, width)

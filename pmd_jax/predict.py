@@ -1,0 +1,164 @@
+"""Pictures, videos or a camera in, hands out: `python -m pmd_jax.predict hand.jpg --out=hands`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from pmd_jax import find_hands, pictures, video
+from pmd_jax.commands import EXIT_BAD_INPUT, set_up_jax
+from pmd_jax.errors import InputError
+from pmd_jax.hand_files import FORMATS, HandFiles
+from pmd_jax.hand_pose import SIDES
+
+EXIT_INTERRUPTED = 130
+
+
+class Sources(NamedTuple):
+    """What is to be looked at."""
+
+    pictures: list[Path]
+    videos: list[Path | int]  # a number is a camera
+
+
+def find_sources(paths: Sequence[str]) -> Sources:
+    """Folders become the pictures and videos in them, in order of their names.
+
+    Raises:
+        InputError: a path that is not there, or a folder without pictures.
+    """
+    sources = Sources([], [])
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            suffixes = (*pictures.SUFFIXES, *video.SUFFIXES)
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+            if not files:
+                raise InputError(f"{path} holds no picture and no video; looked for {', '.join(suffixes)}.")
+        elif path.exists():
+            files = [path]
+        elif name.isdigit():
+            sources.videos.append(int(name))
+            continue
+        else:
+            raise InputError(f"{path}: there is no such file or folder.")
+        for file in files:
+            (sources.videos if file.suffix.lower() in video.SUFFIXES else sources.pictures).append(file)
+    return sources
+
+
+def read_boxes(path: Path) -> dict[str, tuple[float, float, float]]:
+    """The boxes of a JSON lines file, by the name of the picture: {"file": "a.jpg", "box": [x0, y0, side]}.
+
+    The command's own joints.jsonl is such a file.
+
+    Raises:
+        InputError: missing, or a line that is none.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--boxes={path}: cannot be read ({error}).") from None
+    boxes = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            x0, y0, side = map(float, entry["box"])
+            boxes[Path(entry["file"]).name] = (x0, y0, side)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f'--boxes={path}: line {number} is not {{"file": "a.jpg", "box": [x0, y0, side]}}; put it right.'
+            ) from None
+    return boxes
+
+
+def predict(sources: Sources, checkpoint: str | None, settings: find_hands.Settings, files: HandFiles) -> list[str]:
+    """Looks at everything and writes it; returns a sentence for each file that could not be used to its end."""
+    from pmd_jax import predictor
+
+    network = predictor.load(checkpoint)
+    problems: list[str] = []
+    found = find_hands.in_pictures(network, sources.pictures, settings, problems)
+    for one in tqdm(found, total=len(sources.pictures), unit=" pictures", disable=None if sources.pictures else True):
+        files.add(one)
+    for source in sources.videos:
+        try:
+            opened = video.Video(source)
+            with files.of_video(opened):
+                found = find_hands.in_video(network, opened, settings)
+                for one in tqdm(found, total=opened.frames or None, unit=" pictures", desc=opened.name, disable=None):
+                    files.add(one)
+        except video.VideoError as error:  # what was read of it is kept
+            problems.append(str(error))
+    return problems
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if (options.overlay or options.turntable) and options.out is None:
+            raise InputError("--overlay and --turntable make files: name a folder for them, --out=FOLDER.")
+        sources = find_sources(options.paths)
+        boxes = read_boxes(options.boxes) if options.boxes else {}
+        settings = find_hands.Settings(
+            options.box, boxes, options.mirror, options.smooth, options.side, options.hand_scale_m
+        )
+        set_up_jax()
+        with HandFiles(options.out, options.format, options.overlay, options.turntable) as files:
+            try:
+                problems = predict(sources, options.checkpoint, settings, files)
+            except KeyboardInterrupt:
+                print("Interrupted; what was found is kept.", file=sys.stderr)
+                return EXIT_INTERRUPTED
+    except (InputError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
+        print(f"Error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    if files.unboxed:
+        print(
+            f"{files.unboxed} of {files.count} had no box, and there is no hand detector: the network saw their "
+            "central square. Give --box=X0,Y0,SIDE or --boxes=FILE.",
+            file=sys.stderr,
+        )
+    for problem in problems:
+        print(f"Error: {problem}", file=sys.stderr)
+    return EXIT_BAD_INPUT if problems else 0
+
+
+def _box(text: str) -> tuple[float, float, float]:
+    try:
+        x0, y0, side = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not X0,Y0,SIDE in pixels, e.g. 120,40,256") from None
+    return x0, y0, side
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pmd_jax.predict", description="Hands in pictures, videos or a camera's view."
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a picture, a video, a folder of them, a camera's number"
+    )
+    parser.add_argument("--checkpoint", help="an export's folder (the demo network, checkpoints/demo)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where files go; else lines on the standard output")
+    parser.add_argument("--format", default="jsonl", choices=FORMATS, help="joints.jsonl or joints.csv (%(default)s)")
+    parser.add_argument("--box", type=_box, metavar="X0,Y0,SIDE", help="the square around the hand, pixels, everywhere")
+    parser.add_argument("--boxes", type=Path, metavar="FILE", help="a box for each picture: JSON lines, file and box")
+    parser.add_argument("--hand_scale_m", type=float, metavar="M", help="wrist to middle MCP, about 0.09: adds metres")
+    parser.add_argument("--side", choices=SIDES, help="which hand it is; handed on")
+    parser.add_argument("--mirror", action="store_true", help="for a network trained on the other side's hands only")
+    parser.add_argument("--smooth", action="store_true", help="One-Euro filter over a video's joints")
+    parser.add_argument("--overlay", action="store_true", help="draw the joints: PNG for pictures, MP4 for videos")
+    parser.add_argument("--turntable", action="store_true", help="the hand turning: GIF for pictures, MP4 for videos")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
