@@ -11,6 +11,7 @@ from pmd_jax.studies import Study, Variant
 
 NAME = "labels"
 ROW_NAMES = ("rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher")
+LENGTHS = {"1": "the tables' schedule", "3": "three times as long"}
 COUNTS = {"250": 250, "1000": 1000, "3000": 3000, "all": 0}  # 0 as config.data.labelled means it
 
 
@@ -31,6 +32,22 @@ def labels(dataset: str) -> Study:
         "are drawn by the seed, fewer within more. The test split has the true root and scale, as everywhere."
     )
     return Study(NAME, "How few labels will do", dataset, without_joints(paper(dataset)), variants, note=note)
+
+
+def label_steps(dataset: str) -> Study:
+    """The same at 3,000 labels with a longer training: variants are called "<row>/<times the schedule>"."""
+    base = without_joints(paper(dataset))
+    base.data.labelled = 3000.0
+    variants = {}
+    for row in ROW_NAMES:
+        for times, title in LENGTHS.items():
+            changes = {}
+            for place, optim in (("optim", base.optim), ("teacher.optim", base.teacher.optim)):
+                changes[f"{place}.steps"] = int(times) * optim.steps
+                changes[f"{place}.decay_steps"] = tuple(int(times) * step for step in optim.decay_steps)
+            variants[f"{row}/{times}"] = Variant(row, f"{ROWS[row].title}, {title}", changes)
+    note = "3,000 labels. A short training ends before the few labels do: what the others are worth shows later."
+    return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)
 
 
 def label_free(dataset: str) -> Study:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pmd_jax import figures, study_results
-from pmd_jax.label_study import COUNTS, NAME, ROW_NAMES, label_free, labels
+from pmd_jax.label_study import COUNTS, LENGTHS, NAME, ROW_NAMES, label_free, label_steps, labels
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import interval, markdown, with_interval
 from pmd_jax.rows import ROWS
@@ -34,17 +34,24 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
         file = study_results.read(results / dataset / f"{NAME}.json")
         if rows := file["rows"]:
             study_results.write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
-            parts += [f"### How few labels will do on {title}", _errors(rows), *_gains(rows)]
+            heads = {count: _head(count) for count in COUNTS}
+            parts += [f"### How few labels will do on {title}", *_tables(rows, "labels", heads), *_against_all(rows)]
             parts.append(f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)")
             parts.append(facts(rows, [_command(file)]))
     if len(parts) == 2:
         parts.append(f"Not measured. To measure it:\n\n    {COMMAND} --seeds=3")
     for dataset, title in DATASETS.items():
+        study = label_steps(dataset)
+        file = study_results.read(results / dataset / f"{study.name}.json")
+        if rows := file["rows"]:
+            parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
+            parts += [*_tables(rows, "training", LENGTHS), facts(rows, [_command(file)])]
+    for dataset, title in DATASETS.items():
         study = label_free(dataset)
         file = study_results.read(results / dataset / f"{study.name}.json")
         if rows := file["rows"]:
-            parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}", _cost(rows)]
-            parts.append(facts(rows, [_command(file)]))
+            parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
+            parts += [_cost(rows), facts(rows, [_command(file)])]
     return parts
 
 
@@ -76,31 +83,30 @@ def _percent(rows: Rows, row: str, count: str, than: str) -> list[float]:
     return [100 * (ours[seed] / theirs[seed] - 1) for seed in ours if seed in theirs]
 
 
-def _errors(rows: Rows) -> str:
-    lines = []
+def _tables(rows: Rows, what: str, heads: Mapping[str, str]) -> list[str]:
+    """Each row's error at each column of `heads`, and what it is against the baseline's there."""
+    errors, gains = [], []
     for row in ROW_NAMES:
-        cells = [_epe_mm(rows, row, count) for count in COUNTS]
-        lines.append([ROWS[row].title, *(_cell(list(by_seed.values()), ".2f") for by_seed in cells)])
-    return markdown(["labels", *map(_head, COUNTS)], lines)
+        by_column = [list(_epe_mm(rows, row, column).values()) for column in heads]
+        errors.append([ROWS[row].title, *(_cell(values, ".2f") for values in by_column)])
+        if row != BASELINE:
+            gains.append([ROWS[row].title, *(_cell(_percent(rows, row, key, key), "+.1f") for key in heads)])
+    return [
+        markdown([what, *heads.values()], errors),
+        "Against the RGB baseline of the same column, seed by seed, in percent:",
+        markdown([what, *heads.values()], gains),
+    ]
 
 
-def _gains(rows: Rows) -> list[str]:
-    """Against the baseline with the same labels, in percent; and with few labels against the baseline with all."""
-    lines = [
-        [ROWS[row].title, *(_cell(_percent(rows, row, count, count), "+.1f") for count in COUNTS)]
-        for row in ROW_NAMES
-        if row != BASELINE
+def _against_all(rows: Rows) -> list[str]:
+    """Few labels against the baseline with all."""
+    behind = _percent(rows, TAUGHT, FEW, ALL)
+    if not behind:
+        return []
+    return [
+        f"{ROWS[TAUGHT].title} with {_head(FEW)} labels, against the RGB baseline with all labels: "
+        f"{with_interval(behind, '+.1f')} %."
     ]
-    parts = [
-        "Against the RGB baseline with the same labels, seed by seed, in percent:",
-        markdown(["labels", *map(_head, COUNTS)], lines),
-    ]
-    if behind := _percent(rows, TAUGHT, FEW, ALL):
-        parts.append(
-            f"With {_head(FEW)} labels and the rest without, against the RGB baseline with all labels: "
-            f"{with_interval(behind, '+.1f')} %."
-        )
-    return parts
 
 
 def _cell(values: list[float], form: str) -> str:

@@ -19,7 +19,7 @@ from made_up_data import write_made_up_data
 from pmd_jax import results_page, results_text, study_results
 from pmd_jax.config import Config, validate
 from pmd_jax.errors import InputError
-from pmd_jax.label_study import label_free, labels
+from pmd_jax.label_study import label_free, label_steps, labels
 from pmd_jax.presets import DATASETS, paper
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import SWEEPS, TABLES, Study, identity, plan, resolve, table1, table2, teacher_of
@@ -347,7 +347,7 @@ def test_labels_stand_below_their_row_in_the_file_and_on_the_page(tmp_path):
     page = (tmp_path / "RESULTS.md").read_text()
     mean, half = results_text.interval([100 * (20 / 25 - 1), 100 * (21 / 26 - 1)])
     assert f"| {mean:+.1f} ± {half:.1f} (2 seeds) |" in page
-    assert "against the RGB baseline with all labels: -4.7 ± " in page
+    assert "with 3,000 labels, against the RGB baseline with all labels: -4.7 ± " in page
     assert (tmp_path / "rendered" / "labels.svg").is_file()
 
 
@@ -361,10 +361,13 @@ def test_what_inputs_without_joints_cost_is_taken_to_the_same_networks_first_lin
     page = (tmp_path / "RESULTS.md").read_text()
     assert "depth from the map | 23.50 (one seed) | +3.50 (one seed) |" in page
     assert "RGB baseline, box around the hand's pixels | 30.25 (one seed) | +0.25 (one seed) |" in page
-    # These are rows of the label study and of Table 2, and are not trained twice.
+    # These are rows of other studies, and are not trained twice.
     assert identity(resolve(study, "rgb_mask", 0)) == identity(resolve(labels("rendered"), "rgb_baseline/all", 0))
     assert identity(resolve(study, "depth_map", 0)) == identity(resolve(labels("rendered"), "depth_teacher/all", 0))
     assert identity(resolve(study, "rgb_joints", 0)) == identity(resolve(table2("rendered"), "rgb_baseline", 0))
+    once, counted = label_steps("rendered"), labels("rendered")
+    for row in ("rgb_baseline", "pmd_net_unlabelled", "depth_teacher"):
+        assert identity(resolve(once, f"{row}/1", 0)) == identity(resolve(counted, f"{row}/3000", 0))
 
 
 # ---- files and figures

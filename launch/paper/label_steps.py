@@ -1,0 +1,13 @@
+"""3,000 labels and a training that is three times as long. Not in the paper; see labels.py.
+
+    python -m pmd_jax.study --config=launch/paper/label_steps.py:rendered --seeds=3
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+"""
+
+from pmd_jax.label_study import label_steps
+from pmd_jax.studies import Study
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return label_steps(dataset)
