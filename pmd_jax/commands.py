@@ -51,7 +51,7 @@ def keep_freed_memory() -> None:
     """Tells glibc to keep what is freed for the next step; where there is no glibc, does nothing.
 
     XLA's CPU backend allocates its temporaries anew in each step. Above 32 MiB glibc hands each such block back to the
-    kernel, which then clears every page again: a quarter of the demo's step (docs/cpu_speed.md).
+    kernel, which then clears every page again: a quarter of the demo's step on two cores.
     """
     trim_threshold, mmap_threshold = -1, -3  # names of malloc.h
     try:
