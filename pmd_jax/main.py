@@ -15,6 +15,7 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes: found 
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where it is not found by itself.")
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes take part.")
 PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+JOIN_TIMEOUT = flags.DEFINE_integer("join_timeout", 300, "Seconds to wait for the last of them.", lower_bound=1)
 flags.mark_flag_as_required("config")
 
 
@@ -22,16 +23,16 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
     commands.set_up_jax()
-    import jax
-
-    if DISTRIBUTED.value or COORDINATOR.value:
-        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-
-    from pmd_jax import run
-
     workdir = Path(WORKDIR.value or Path("runs") / CONFIG.value.name)
 
     def job() -> None:
+        import jax
+
+        from pmd_jax import distributed, run
+
+        several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        if DISTRIBUTED.value or several != (None, None, None):
+            distributed.join(*several, JOIN_TIMEOUT.value)
         results = run.run(CONFIG.value, workdir)
         if jax.process_index() == 0:
             print(f"\n{run.table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")

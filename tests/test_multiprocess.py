@@ -14,34 +14,44 @@ from conftest import CACHE
 from made_up_data import write_made_up_data
 from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
+from pmd_jax.distributed import LOST_AFTER_S
 
-def launch(data_dir: Path, workdir: Path, processes: int, devices: int, *arguments: str) -> list[subprocess.Popen]:
-    """The command as `processes` processes with `devices` fake devices each."""
+TAUGHT = "--config.rows=('pmd_net',)"
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = []
-    for process in range(processes):
-        command = [sys.executable, "-m", "pmd_jax.main", *FAST, ONE_ROW, f"--config.data.data_dir={data_dir}"]
-        if processes > 1:
-            command += [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}", f"--process={process}"]
-        environment = {
+        return probe.getsockname()[1]
+
+
+def start(*arguments: str, devices: int = 1, **environment: str) -> subprocess.Popen:
+    """One process of the command with some fake devices, its output kept."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pmd_jax.main", *FAST, *arguments],
+        cwd=ROOT,
+        env={
             **os.environ,
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-        }
-        started.append(
-            subprocess.Popen(
-                [*command, f"--workdir={workdir}", *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    return started
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def launch(data_dir: Path, workdir: Path, processes: int, devices: int, *arguments: str) -> list[subprocess.Popen]:
+    """The command as `processes` processes with `devices` fake devices each."""
+    port = free_port()
+    common = (ONE_ROW, f"--config.data.data_dir={data_dir}", f"--workdir={workdir}", "--config.log_every=1")
+    several = [
+        (f"--coordinator=127.0.0.1:{port}", f"--processes={processes}", f"--process={process}")
+        for process in range(processes)
+    ]
+    return [start(*common, *(of if processes > 1 else ()), *arguments, devices=devices) for of in several]
 
 
 def finish(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
@@ -65,7 +75,7 @@ def data_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def one_process(data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("one") / "run"
-    [(code, output)] = finish(launch(data_dir, workdir, 1, 8, "--config.log_every=1"))
+    [(code, output)] = finish(launch(data_dir, workdir, 1, 8))
     assert code == 0, output
     return workdir
 
@@ -73,7 +83,7 @@ def one_process(data_dir, tmp_path_factory) -> Path:
 def test_two_processes_equal_one(data_dir, one_process, tmp_path):
     """The same devices in the same order: sums may be taken in another order across processes, no more."""
     workdir = tmp_path / "run"
-    for code, output in finish(launch(data_dir, workdir, 2, 4, "--config.log_every=1")):
+    for code, output in finish(launch(data_dir, workdir, 2, 4)):
         assert code == 0, output
     np.testing.assert_allclose(losses(workdir), losses(one_process), rtol=1e-4)
     assert len(losses(workdir)) == 6  # written once, by process 0
@@ -82,7 +92,7 @@ def test_two_processes_equal_one(data_dir, one_process, tmp_path):
 def test_a_run_of_two_processes_goes_on_with_one(data_dir, one_process, tmp_path):
     """SIGTERM to one: both save at the same step and leave with the code for it; one process finishes the run."""
     workdir = tmp_path / "run"
-    rare = ("--config.log_every=1", "--config.checkpoint_every=1000", "--config.optim.steps=60")
+    rare = ("--config.checkpoint_every=1000", "--config.optim.steps=60")
     started = launch(data_dir, workdir, 2, 4, *rare)
     wait_for(started[0], lambda: count_lines(workdir) >= 1)
     started[1].terminate()  # one is asked, both stop
@@ -92,3 +102,32 @@ def test_a_run_of_two_processes_goes_on_with_one(data_dir, one_process, tmp_path
     assert code == 0, output
     assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 61))
     np.testing.assert_allclose(losses(workdir)[:6], losses(one_process), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_taught_row_on_two_processes(data_dir, tmp_path):
+    """Both compute the teacher's table, one writes it, both look up in it."""
+    for processes, devices in ((1, 8), (2, 4)):
+        workdir = tmp_path / str(processes)
+        for code, output in finish(launch(data_dir, workdir, processes, devices, TAUGHT)):
+            assert code == 0, output
+        assert len(list(workdir.rglob("lessons_*.npy"))) == 1
+    np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others_and_the_run_goes_on(data_dir, tmp_path, lost):
+    """SIGKILL to one of two in the middle of training: the other does not wait for ever, and says why it ends."""
+    workdir = tmp_path / "run"
+    often = ("--config.checkpoint_every=1", "--config.optim.steps=60")
+    started = launch(data_dir, workdir, 2, 4, *often)
+    wait_for(started[0], lambda: count_lines(workdir) >= 3)
+    started[lost].kill()
+    output, _ = started[1 - lost].communicate(timeout=LOST_AFTER_S + 60)
+    assert started[1 - lost].returncode not in (0, 2, 75)
+    assert "another task died" in output, output
+    assert not (workdir / "results.json").exists()
+    [(code, output)] = finish(launch(data_dir, workdir, 1, 8, *often))
+    assert code == 0, output
+    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 61))
