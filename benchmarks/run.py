@@ -35,7 +35,7 @@ def pieces() -> dict[str, Piece]:
     found: dict[str, Piece] = {}
     for name, seconds in {"demo": 5, "half": 15, "full": 30}.items():
         found[f"train_step_{name}"] = functools.partial(
-            train_step.measure, sizes[name], seconds, compiled=name != "half"
+            train_step.measure, sizes[name], seconds, compiled=name == "demo"
         )
     found["train_step_cached"] = functools.partial(train_step.teachers_cost, sizes["full"], 30)
     found["train_step_cached_demo"] = functools.partial(train_step.teachers_cost, sizes["demo"], 5)
@@ -61,7 +61,7 @@ def training_columns(count: int | None = None):
     from pmd_jax.data.pipeline import read_columns
     from pmd_jax.prepare import prepare
 
-    columns = read_columns(prepare("rendered_hands", data_dir=DATA), "train")
+    columns = read_columns(prepare("rendered_hands", data_dir=DATA, dataset_config="large"), "train")
     return columns if count is None else columns.take(np.arange(count))
 
 
