@@ -64,7 +64,7 @@ def label_free(dataset: str) -> Study:
         "rgb_joints": Variant("rgb_baseline", "RGB baseline, box around the joints"),
         "rgb_mask": Variant("rgb_baseline", "RGB baseline, box around the hand's pixels", box | origin),
     }
-    note = "The true root's depth and the joints' box are labels in disguise: they help on test samples, too."
+    note = "The joints' box and the root's depth are made of labels, on test samples too."
     return Study("label_free", "What inputs without joints cost", dataset, base, variants, note=note)
 
 
