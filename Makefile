@@ -24,7 +24,7 @@ demo: env
 	$(BIN)/python -m pmd_jax.main --config=launch/demo.py
 
 test: env
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-all: env
 	$(BIN)/python -m pytest

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pmd_jax.errors import InputError
 
@@ -20,27 +20,29 @@ class PictureError(InputError):
     """A file or array that cannot be used as a picture; the message names it and the remedy."""
 
 
-def read_picture(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A file as 8-bit RGB, upright (EXIF), its first frame if it has several.
+def read_picture(path: str | Path | io.BytesIO, name: str | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """A file, or its bytes, as 8-bit RGB, upright (EXIF), its first frame if it has several; `name` is for errors.
 
     Grey becomes colour, 16 bits become 8, and what is transparent becomes black, as what lies outside a picture does.
 
     Raises:
         PictureError: it is missing, no picture, damaged, or larger than `MAX_PIXELS`.
     """
+    name = str(path) if name is None else name
     try:
         with Image.open(path, formats=FORMATS) as image:
-            _refuse_large(image.size, path)
-            return _to_rgb(ImageOps.exif_transpose(image), path)
+            _refuse_large(image.size, name)
+            return _to_rgb(ImageOps.exif_transpose(image), name)
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureError(f"{path}: far more than the {MAX_PIXELS:,} pixels that we read; make it smaller.") from None
+        raise PictureError(f"{name}: far more than the {MAX_PIXELS:,} pixels that we read; make it smaller.") from None
     except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file.") from None
+        raise PictureError(f"{name}: there is no such file.") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        reason = str(error).removesuffix(f" {os.fspath(path)!r}") or type(error).__name__
-        raise PictureError(f"{path}: not a whole picture ({reason}); give a JPEG or PNG.") from None
+        unknown = isinstance(error, UnidentifiedImageError)  # its own text names bytes by their address
+        reason = "cannot identify image file" if unknown else str(error) or type(error).__name__
+        raise PictureError(f"{name}: not a whole picture ({reason}); give a JPEG or PNG.") from None
 
 
 def as_picture(image: object) -> UInt8[np.ndarray, "h w 3"]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTS = {"requirements.txt": {"cuda12"}, "requirements-cpu.txt": set(), "requirements-tpu.txt": {"tpu"}}  # JAX's extras
 ALL_LISTS = (*LISTS, "requirements-dev.txt")
-EXTRAS = ("export", "video")  # optional, but the tests need them
+EXTRAS = ("export", "video", "app")  # optional, but the tests need them
 PYTHONS = ("3.11", "3.12", "3.13")
 
 
@@ -82,5 +82,5 @@ def test_extras_that_a_list_stands_for_are_jaxs_own():
 def test_no_list_says_where_packages_come_from(name):
     """That is the machine's own setting."""
     text = (ROOT / name).read_text()
-    assert not [word for word in ("http", "--", "file:", "@") if word in text]
+    assert not [word for word in ("://", "--", "file:", "@") if word in text]
     assert all(requirement.url is None for requirement in read(name))

@@ -1,0 +1,97 @@
+"""The page's server: what it answers to pictures, and to what is none."""
+
+from __future__ import annotations
+
+import io
+import socket
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+import pmd_jax
+from pmd_jax import app, commands
+
+
+@pytest.fixture(scope="module")
+def network(tiny_export):
+    return pmd_jax.load(tiny_export)
+
+
+@pytest.fixture
+def client(network):
+    return TestClient(app.server(network))
+
+
+def picture_file(height: int = 48, width: int = 80, form: str = "PNG") -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, form)
+    return file.getvalue()
+
+
+def test_a_picture_gives_what_from_image_says(client, network):
+    file = picture_file()
+    answer = client.post("/hand?box=10,5,40&hand_scale_m=0.09&side=left", content=file)
+    assert answer.status_code == 200
+    told = answer.json()
+    alone = network.from_image(Image.open(io.BytesIO(file)), (10, 5, 40), hand_scale_m=0.09, side="left")
+    assert told["hand"] == alone.as_dict()
+    assert told["size_px"] == [80, 48]
+    assert told["seconds"] > 0
+
+
+def test_without_a_box_it_is_the_central_square(client):
+    assert client.post("/hand", content=picture_file()).json()["hand"]["box"] == [16, 0, 48]
+
+
+@pytest.mark.parametrize(
+    ("query", "file", "sentence"),
+    [
+        ("", b"", "The file: not a whole picture (cannot identify image file); give a JPEG or PNG."),
+        ("", b"no picture", "not a whole picture"),
+        ("", picture_file()[:-2000], "not a whole picture"),
+        ("?box=1,2", picture_file(), "give three numbers"),
+        ("?box=a,b,c", picture_file(), "give numbers"),
+        ("?box=900,0,10", picture_file(), "outside the picture"),
+        ("?hand_scale_m=-1", picture_file(), "hand_scale_m"),
+        ("?side=up", picture_file(), "choose left or right"),
+    ],
+)
+def test_what_cannot_be_used_gets_a_sentence(client, query, file, sentence):
+    answer = client.post(f"/hand{query}", content=file)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["error"]
+    assert "0x" not in answer.json()["error"]
+
+
+def test_a_file_above_the_limit_is_refused(client, monkeypatch):
+    monkeypatch.setattr(app, "MAX_BYTES", 1000)
+    answer = client.post("/hand", content=picture_file())
+    assert answer.status_code == 400
+    assert "larger than" in answer.json()["error"]
+
+
+def test_the_page_loads_nothing_from_elsewhere(client):
+    answer = client.get("/")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "://" not in answer.text
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(app, "NEEDS", ("no_such_server",))
+    assert app.main([]) == commands.EXIT_BAD_INPUT
+    assert "the extra 'app' is not installed" in capsys.readouterr().err
+
+
+def test_a_missing_checkpoint_gets_a_sentence(tmp_path, capsys):
+    assert app.main([f"--checkpoint={tmp_path / 'none'}"]) == commands.EXIT_BAD_INPUT
+    assert "none" in capsys.readouterr().err
+
+
+def test_a_port_in_use_gets_a_sentence(tiny_export, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert app.main([f"--checkpoint={tiny_export}", f"--port={port}"]) == commands.EXIT_BAD_INPUT
+    assert f"--port={port}: cannot listen there" in capsys.readouterr().err

@@ -1,0 +1,145 @@
+"""The page as a visitor sees it: the command in a process of its own, headless Chromium before it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from pmd_jax.data import hand
+
+pytestmark = pytest.mark.browser
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream"""
+PHONE, DESKTOP = 390, 1200
+
+
+@pytest.fixture(scope="module")
+def address(tiny_export):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pmd_jax.app", f"--port={port}", f"--checkpoint={tiny_export}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert f"http://127.0.0.1:{port}" in server.stdout.readline()
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "chromium"
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page at a width of so many pixels, as a phone's or a desktop's browser does."""
+
+    def _visit(width: int = DESKTOP):
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get(address)
+        return browser
+
+    return _visit
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "hand.png"
+    Image.new("RGB", (320, 240), (200, 150, 120)).save(path)
+    return path
+
+
+def give(page, path: Path) -> None:
+    page.find_element(By.ID, "file").send_keys(str(path))
+
+
+def wait(page, condition) -> None:
+    WebDriverWait(page, 30).until(lambda _: condition())
+
+
+def shown(page) -> bool:
+    return page.find_element(By.ID, "result").is_displayed()
+
+
+def colours_in(page, canvas: str) -> int:
+    """Different pixel values: a flat picture has one, a skeleton on it many."""
+    script = """const canvas = document.getElementById(arguments[0]);
+        const values = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return new Set(new Uint32Array(values.buffer)).size;"""
+    return page.execute_script(script, canvas)
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_a_picture_shows_skeleton_and_numbers_within_the_width(visit, picture, width):
+    page = visit(width)
+    assert not shown(page)
+    give(page, picture)
+    wait(page, lambda: shown(page))
+    assert colours_in(page, "crop") > len(hand.FINGERS)
+    assert colours_in(page, "view") > len(hand.FINGERS)
+    rows = page.find_elements(By.CSS_SELECTOR, "#numbers tr")
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == list(hand.JOINT_NAMES)
+    assert all(np.isfinite(float(cell.text)) for cell in rows[0].find_elements(By.TAG_NAME, "td"))
+    assert " ms" in page.find_element(By.ID, "time").text
+    assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.execute_script("return window.innerWidth") == width
+    if folder := os.environ.get("PMD_JAX_SCREENSHOTS"):
+        page.save_screenshot(f"{folder}/page_{width}.png")
+
+
+def test_a_broken_file_gives_a_sentence(visit, picture, tmp_path):
+    page = visit()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:60])
+    give(page, broken)
+    wait(page, lambda: "not a whole picture" in page.find_element(By.ID, "error").text)
+    assert not shown(page)
+    give(page, picture)  # and the next one works
+    wait(page, lambda: shown(page))
+    assert page.find_element(By.ID, "error").text == ""
+
+
+def test_a_hand_scale_gives_millimetres_and_the_json_is_copied(visit, picture):
+    page = visit()
+    page.execute_script(
+        "navigator.clipboard.writeText = async text => { window.copied = text; }"
+    )  # ours, not the desk's
+    give(page, picture)
+    wait(page, lambda: shown(page))
+    page.execute_script("scale.value = 90; scale.onchange()")
+    wait(page, lambda: "x, mm" in page.find_element(By.ID, "head").text)
+    page.find_element(By.ID, "copy").click()
+    wait(page, lambda: page.find_element(By.ID, "said").text == "Copied.")
+    copied = json.loads(page.execute_script("return window.copied"))
+    assert np.shape(copied["xyz_m"]) == (21, 3)
+    assert copied["box"] == [40, 0, 240]
+
+
+def test_the_camera_shows_a_hand_and_stops(visit):
+    page = visit()
+    button = page.find_element(By.ID, "camera")
+    button.click()
+    wait(page, lambda: shown(page))
+    assert button.text == "Stop the camera"
+    button.click()
+    assert button.text == "Use the camera"
