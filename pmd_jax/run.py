@@ -142,11 +142,16 @@ def prepare_once(config: Config) -> Path:
 
     if jax.process_index() == 0:
         prepared()
+    _wait_for_all("data prepared")
+    return prepared()
+
+
+def _wait_for_all(where: str) -> None:
+    """What process 0 has written before, all may read after."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices("data prepared")
-    return prepared()
+        multihost_utils.sync_global_devices(where)
 
 
 class Splits(NamedTuple):
@@ -241,6 +246,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "seed": config.seed,
         }
         _write_json(workdir / name / "result.json", result)
+    _wait_for_all(f"{name} finished")
 
 
 def validation_figures(

@@ -124,6 +124,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(data_dir, tmp_path, 
     started = launch(data_dir, workdir, 2, 4, *often)
     wait_for(started[0], lambda: count_lines(workdir) >= 3)
     started[lost].kill()
+    started[lost].communicate()
     output, _ = started[1 - lost].communicate(timeout=LOST_AFTER_S + 60)
     assert started[1 - lost].returncode not in (0, 2, 75)
     assert "another task died" in output, output

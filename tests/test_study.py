@@ -307,8 +307,8 @@ def test_variants_differ(make):
 
 def test_a_change_of_no_field():
     study = table2("rhd")
-    study.variants["pmd_net"] = replace(study.variants["pmd_net"], changes={"loss.gamma": 1})
-    with pytest.raises(InputError, match=r"loss\.gamma"):
+    study.variants["pmd_net"] = replace(study.variants["pmd_net"], changes={"loss.delta": 1})
+    with pytest.raises(InputError, match=r"loss\.delta"):
         resolve(study, "pmd_net", 0)
 
 
