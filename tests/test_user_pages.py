@@ -1,0 +1,86 @@
+"""The code that the pages for users show, run as it stands: quickstart, builder by example, notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pmd_jax import prepare
+from pmd_jax.data import hand
+from pmd_jax.data.pipeline import read_columns
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python_of(page: str) -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.S)
+    return code
+
+
+def test_quickstart(tmp_path, monkeypatch, capsys):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "hand.jpg")
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(python_of("quickstart.md"), scope)
+    pose = scope["pose"]
+    assert capsys.readouterr().out.startswith("(21, 3)\n")
+    np.testing.assert_allclose(pose.xyz_m, pose.joints * 0.09, atol=1e-6)
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch) -> Path:
+    """A checkout's datasets/ with the page's builder, and raw frames: two for training, one for the test."""
+    folder = tmp_path / "datasets" / "my_hands"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "my_hands_dataset_builder.py").write_text(python_of("your_data.md"))
+    prepare.register_datasets()
+    from pmd_datasets.rendered_hands import generate, view
+
+    drawn = generate.render(5, range(3), generate.Settings(view.FullFrame()))
+    for i, split in enumerate(("train", "train", "test")):
+        raw = tmp_path / "raw" / "my_hands" / split
+        raw.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn["rgb"][i]).save(raw / f"{i:04d}.jpg")
+        Image.fromarray((drawn["depth"][i] // 10).astype(np.uint16)).save(raw / f"{i:04d}.png")
+        names = {"K": "K", "xyz_m": "xyz", "visible": "visible", "is_left": "is_left"}
+        (raw / f"{i:04d}.json").write_text(json.dumps({name: drawn[ours][i].tolist() for name, ours in names.items()}))
+    np.savez(tmp_path / "truth.npz", xyz=drawn["xyz"])
+    for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(prepare, "DATASETS", tmp_path / "datasets")
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
+        del sys.modules[name]  # the next test finds the real ones again
+
+
+def test_the_builder_by_example(own_data):
+    assert len(python_of("your_data.md").splitlines()) <= 60
+    folder = prepare.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
+    truth = np.load(own_data / "truth.npz")["xyz"]
+    train, test = read_columns(folder, "train"), read_columns(folder, "test")
+    order = np.argsort(train.xyz[:, 0, 0])
+    np.testing.assert_allclose(train.xyz[order], truth[:2][np.argsort(truth[:2, 0, 0])], atol=1e-6)
+    np.testing.assert_allclose(test.xyz, truth[2:], atol=1e-6)
+    np.testing.assert_allclose(hand.project(test.xyz, test.K), test.uv, atol=1e-2)
+    hands_depth_m = test.depth[test.depth > 0] * hand.DEPTH_UNIT_M
+    assert abs(np.median(hands_depth_m) - truth[2, :, 2].mean()) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Jupyter's own
+def test_the_notebook(monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert 0 < float(outputs[-1]["data"]["text/plain"]) < 100  # mm: a hand, not noise
