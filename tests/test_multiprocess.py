@@ -132,3 +132,39 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(data_dir, tmp_path, 
     [(code, output)] = finish(launch(data_dir, workdir, 1, 8, *often))
     assert code == 0, output
     assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_the_same_losses_on_any_number_of_devices(data_dir, tmp_path):
+    """Teacher, baseline and PMD-Net, which learns from the teacher's table.
+
+    Batch statistics and gradients are sums over the whole batch; devices only change the order of float32 sums.
+    """
+    found = {}
+    for devices in (8, 4, 2, 1):
+        workdir = tmp_path / str(devices)
+        [(code, output)] = finish(launch(data_dir, workdir, 1, devices, TAUGHT))
+        assert code == 0, output
+        assert list(workdir.rglob("lessons_*.npy"))
+        found[devices] = losses(workdir)
+    assert len(found[8]) == 3 * 6
+    for devices in (4, 2, 1):
+        np.testing.assert_allclose(found[devices], found[8], rtol=1e-4, err_msg=f"{devices} devices")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_numbers_of_devices(data_dir, one_process, tmp_path):
+    """Asked to stop on 8, 4, 2 and 1 devices, each part goes on from the last; 8 finish the run."""
+    workdir, steps = tmp_path / "run", 400
+    rare = ("--config.checkpoint_every=1000", f"--config.optim.steps={steps}")
+    for devices in (8, 4, 2, 1):
+        before = count_lines(workdir)
+        started = launch(data_dir, workdir, 1, devices, *rare)
+        wait_for(started[0], lambda before=before: count_lines(workdir) > before)
+        started[0].terminate()
+        [(code, output)] = finish(started)
+        assert code == 75, output
+    [(code, output)] = finish(launch(data_dir, workdir, 1, 8, *rare))
+    assert code == 0, output
+    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, steps + 1))
+    np.testing.assert_allclose(losses(workdir)[:6], losses(one_process), rtol=1e-4)
