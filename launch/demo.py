@@ -1,4 +1,4 @@
-"""Ten minutes on two CPU cores: rendered hands → depth teacher → RGB baseline and PMD-Net → table and report.
+"""Five minutes on two CPU cores: rendered hands → depth teacher → RGB baseline and PMD-Net → table and report.
 
     make demo
 
