@@ -66,9 +66,14 @@ def moved(box: CropBox, shift: tuple[float, float], scale: float) -> CropBox:
     return CropBox(box.x0 + corner + shift[0] * box.side, box.y0 + corner + shift[1] * box.side, side)
 
 
+def crops_at(hands: Hands, boxes: list[CropBox]) -> UInt8[np.ndarray, "n 64 64 3"]:
+    """What the network sees of each picture at its box."""
+    return np.stack([hand.crop_rgb(rgb, box, 64) for rgb, box in zip(hands.rgb, boxes, strict=True)])
+
+
 def looked_at(network: Predictor, hands: Hands, boxes: list[CropBox]) -> Float[np.ndarray, "n 21 3"]:
     """Joints in hand scales for the crops at `boxes`."""
-    return network(np.stack([hand.crop_rgb(rgb, box, 64) for rgb, box in zip(hands.rgb, boxes, strict=True)]))
+    return network(crops_at(hands, boxes))
 
 
 def epe_mm(joints: Float[np.ndarray, "n 21 3"], hands: Hands) -> float:

@@ -1,0 +1,120 @@
+"""Does it help to train with boxes that do not fit and other light? → benchmarks/results/careless_boxes.json.
+
+    python -m benchmarks.careless_boxes    # seven short trainings, twenty minutes on two cores; goes on if stopped
+
+The demo's PMD-Net (launch/demo.py), as it is and with the boxes and light of checkpoints/demo (launch/demo_network.py,
+pmd_jax/data/wild.py): equal steps, samples and seeds, and one teacher for all. Then both on the pictures of
+whole_pictures.py. The table of docs/numbers.md comes from the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from benchmarks import RESULTS, ROOT, page
+from benchmarks.whole_pictures import PAGE, Hands, boxes_that_do_not_fit, crops_at, draw, epe_mm
+from launch import demo_network
+from pmd_jax.config import AugmentConfig
+from pmd_jax.data.wild import disturb
+from pmd_jax.predictor import Predictor, load
+from pmd_jax.results_text import with_interval
+
+FILE = RESULTS / "careless_boxes.json"
+MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")
+FIELDS = ("box_shift", "box_scale", "light")
+CARELESS = {name: getattr(demo_network.get_config().augment, name) for name in FIELDS}
+TRAININGS: dict[str, dict[str, float]] = {"plain": {}, "careless": CARELESS}
+
+
+def train(runs: Path, row: str, name: str, *overrides: str) -> Path:
+    """The export of a run of launch/demo.py with one row; a finished one is not trained again.
+
+    Raises:
+        subprocess.CalledProcessError: the training did.
+    """
+    workdir = runs / name
+    if not (workdir / "results.json").is_file():
+        call = [sys.executable, "-m", "pmd_jax.main", "--config=launch/demo.py", f"--workdir={workdir}"]
+        call += [f"--config.rows=('{row}',)", "--config.eval_every=0", *overrides]
+        subprocess.run(call, check=True, cwd=ROOT)
+    return workdir / row / "export"
+
+
+def errors(network: Predictor, hands: Hands) -> dict[str, float]:
+    """EPE in millimetres by what is wrong with the crops."""
+    boxes = boxes_that_do_not_fit(network, hands)
+    scaled = {row["scale"]: row["epe_mm"] for row in boxes["scale"]}
+    dim = other_light(crops_at(hands, hands.boxes))
+    return {
+        "nothing": scaled[1.0],
+        "moved by 10 % of its side": next(row["epe_mm"] for row in boxes["shift"] if row["shift"] == 0.1),
+        "0.8 times as large": scaled[0.8],
+        "1.25 times as large": scaled[1.25],
+        "other light": epe_mm(network(dim), hands),
+    }
+
+
+def other_light(crops: UInt8[np.ndarray, "n 64 64 3"]) -> UInt8[np.ndarray, "n 64 64 3"]:
+    """The crops, each under a lamp of its own, as strange as those of the training."""
+    keys = jax.random.split(jax.random.key(1), len(crops))
+    return np.asarray(disturb(crops, keys, AugmentConfig(light=CARELESS["light"])))
+
+
+def measure(runs: Path, seeds: int, count: int, overrides: list[str]) -> dict[str, Any]:
+    """Errors of each training and seed."""
+    teacher = train(runs, "depth_teacher", "teacher", *overrides).parent.parent
+    hands, found = draw(count), {name: {} for name in TRAININGS}
+    for seed in range(seeds):
+        for name, changes in TRAININGS.items():
+            wishes = [f"--config.augment.{field}={value}" for field, value in changes.items()]
+            wishes += [f"--config.seed={seed}", f"--config.teacher.checkpoint={teacher}", *overrides]
+            found[name][str(seed)] = errors(load(train(runs, "pmd_net", f"{name}_{seed}", *wishes)), hands)
+    return {"hands": count, "careless": CARELESS, "epe_mm": found}
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The section of docs/numbers.md."""
+    result, hardware = measured["result"], measured["hardware"]
+    plain, careless = (list(result["epe_mm"][name].values()) for name in TRAININGS)
+    rows = []
+    for case in plain[0]:
+        pairs = [after[case] - before[case] for before, after in zip(plain, careless, strict=True)]
+        sides = (with_interval((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
+        rows.append((case, *sides, with_interval(pairs, "+.1f")))
+    return "\n\n".join(
+        [
+            f"{result['hands']:,} rendered hands of the test stream; the demo's PMD-Net, 1,500 steps of 32, "
+            f"{len(plain)} seeds, mean ± 95 % interval, one teacher for all; {hardware.get('cpu', '')}, "
+            f"{hardware['cores']} cores, {measured['date']}, commit {measured['commit']}. The figures are in "
+            "benchmarks/results/careless_boxes.json.",
+            page.table(("wrong with the crop", "EPE, mm, trained without", "trained with", "difference"), rows),
+        ]
+    )
+
+
+def main() -> None:
+    """Trains, measures, writes the file and the page's section."""
+    from benchmarks.measure import circumstances, machine, rounded
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs/careless_boxes"), help="(%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--hands", type=int, default=1000)
+    options, overrides = parser.parse_known_args()  # what is left goes to the trainings
+    result = measure(options.runs.resolve(), options.seeds, options.hands, overrides)
+    content = {"hardware": machine(), **circumstances(), "result": result}
+    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
+    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text())))
+
+
+if __name__ == "__main__":
+    main()
