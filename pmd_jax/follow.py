@@ -8,15 +8,20 @@ next box is.
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from pmd_jax.data import hand
 from pmd_jax.data.hand import CropBox
 
 SIZE = 64  # of the patch that is looked for, pixels of a crop
 REACH = 16  # how far, to each side
+WIDE = SIZE + 2 * REACH
 ZOOMS = (0.94, 0.97, 1.0, 1.03, 1.06)  # of one picture over the last
-NEAR_JOINTS = 2.5  # σ of the weight around each joint
+NEAR_JOINTS = 2.0  # σ of the weight around each joint
+SETTLE = 0.3  # share of the newest joints in those that make the box, for the network's tremble by some per cent
+ALIKE = 0.5  # a patch that differs by more than this share of its contrast is given up for a new one
 
 
 class Follower:
@@ -32,73 +37,94 @@ class Follower:
         self.px_per_scale = float(np.ptp(uv_px, axis=0).max() / np.ptp(joints[:, :2], axis=0).max())
         self.origin_px = uv_px[0] - joints[0, :2] * self.px_per_scale
         self._joints = joints
-        # What later pictures are compared with: the last one in which the hand had moved. Compared with the picture
-        # just before, it would drift away by what is too little to be seen.
-        self._reference: tuple[np.ndarray, CropBox] | None = (rgb, box)
+        # What later pictures are compared with, and where that is now. It stays as long as it can be recognised: what
+        # is measured from each picture to the next adds up to a drift.
+        self._patch: Patch | None = Patch(rgb, box, uv_px)
+        self._box = box
 
     def place(self, joints: Float[np.ndarray, "21 3"]) -> Float[np.ndarray, "21 2"]:
         """Joints in pixels of the last picture."""
         return self.origin_px + joints[:, :2] * self.px_per_scale
 
     def next_box(self, rgb: UInt8[np.ndarray, "h w 3"]) -> CropBox:
-        """Where the hand is in the next picture: the last joints' crop, moved as their surroundings moved."""
-        assert self._reference is not None, "saw() comes after each next_box()"
-        before, box = self._reference
-        move_px, zoom = motion(before, rgb, box, self.place(self._joints))
-        if move_px.any() or zoom != 1:
-            centre = np.array([box.x0, box.y0]) + box.side / 2 - 0.5
-            self.origin_px = centre + (self.origin_px - centre) * zoom + move_px
-            self.px_per_scale *= zoom
-            self._reference = None
+        """Where the hand is in the next picture: around the last joints, settled, moved as their surroundings moved."""
+        assert self._patch is not None, "saw() comes after each next_box()"
+        move_px, zoom, unlike = self._patch.find(rgb, self._box)
+        centre, side = np.array([self._box.x0, self._box.y0]) + self._box.side / 2, self._box.side * zoom
+        self.origin_px = centre - 0.5 + (self.origin_px - centre + 0.5) * zoom + move_px
+        self.px_per_scale *= zoom
+        self._box = CropBox(*(centre + move_px - side / 2), side)
+        if unlike > ALIKE:
+            self._patch = None
         return hand.crop_box(self.place(self._joints))
 
     def saw(self, rgb: UInt8[np.ndarray, "h w 3"], joints: Float[np.ndarray, "21 3"], box: CropBox) -> None:
         """What the network said of that box."""
-        self._joints = joints
-        self._reference = self._reference or (rgb, box)
+        self._joints = self._joints + SETTLE * (joints - self._joints)
+        if self._patch is None:
+            self._patch, self._box = Patch(rgb, box, self.place(joints)), box
 
 
-def motion(
-    before: UInt8[np.ndarray, "h w 3"],
-    after: UInt8[np.ndarray, "h w 3"],
-    box: CropBox,
-    uv_px: Float[np.ndarray, "21 2"],
-) -> tuple[Float[np.ndarray, " 2"], float]:
-    """How what lies around `uv_px` moved, in pixels, and how much larger it became; nothing below half a crop's pixel.
+class Patch:
+    """A hand as it looked, to be found again: the crop at `box`, where the pixels near the joints `uv_px` count."""
 
-    The least sum of squared differences between the patch and its surroundings in the next picture, weighted towards
-    the joints; for all shifts at once by Fourier transforms.
+    def __init__(self, rgb: UInt8[np.ndarray, "h w 3"], box: CropBox, uv_px: Float[np.ndarray, "21 2"]):
+        patch = _around(rgb, box)[ZOOMS.index(1.0), REACH:-REACH, REACH:-REACH]
+        grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1)
+        away = ((grid[:, :, None] - hand.crop_points(uv_px, box, SIZE)) ** 2).sum(-1).min(-1)
+        weight = np.exp(-away / (2 * NEAR_JOINTS**2)) + 1e-4
+        weight = (weight / weight.sum())[..., None]
+        self._square = (weight * patch**2).sum()
+        self._contrast = self._square - ((weight * patch).sum((0, 1)) ** 2).sum()
+        self._weight = _spectrum(weight).conj()
+        self._weighted = _spectrum(weight * patch).conj()
+
+    def find(self, rgb: UInt8[np.ndarray, "h w 3"], box: CropBox) -> tuple[Float[np.ndarray, " 2"], float, float]:
+        """Where it has gone in a picture that shows it near `box`.
+
+        The least sum of squared differences, for all shifts at once by Fourier transforms.
+
+        Returns:
+            Its move in pixels and how much larger it became, nothing below half a crop's pixel; and the difference
+            that is left, as a share of the contrast: 0 is the same picture, 1 could be any other.
+        """
+        wide = _around(rgb, box)
+        squares = _spectrum((wide**2).sum(-1, keepdims=True)) * self._weight
+        products = (_spectrum(wide) * self._weighted).sum(-1)
+        costs = scipy.fft.irfft2(squares[..., 0] - 2 * products, (WIDE, WIDE))[:, : 2 * REACH + 1, : 2 * REACH + 1]
+        which, row, column = map(int, np.unravel_index(costs.argmin(), costs.shape))
+        left = max(0.0, float(costs[which, row, column] + self._square))
+        unlike = float(np.sqrt(left / max(self._contrast, 1.0)))
+        zoom = 1.0 if ZOOMS[which] == 1 else ZOOMS[0] + (ZOOMS[1] - ZOOMS[0]) * _vertex(costs.min((1, 2)), which)
+        if zoom == 1 and (row, column) == (REACH, REACH):
+            return np.zeros(2), 1.0, unlike
+        shift = np.array([_vertex(costs[which, row], column), _vertex(costs[which, :, column], row)]) - REACH
+        return shift * (box.side * zoom / SIZE), zoom, unlike
+
+
+def _spectrum(image: np.ndarray) -> np.ndarray:
+    return scipy.fft.rfft2(image, (WIDE, WIDE), axes=(-3, -2))
+
+
+def _around(rgb: UInt8[np.ndarray, "h w 3"], box: CropBox) -> Float[np.ndarray, "zooms wide wide 3"]:
+    """The crop of a box with `REACH` more to each side, the box grown by each of `ZOOMS`. Black outside the picture.
+
+    Pillow's resize, not `hand.crop_rgb`: what is compared need only be alike, and large pictures cost a tenth.
     """
-    patch = hand.crop_rgb(before, box, SIZE).astype(np.float64)
-    grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1)
-    away = ((grid[:, :, None] - hand.crop_points(uv_px, box, SIZE)) ** 2).sum(-1).min(-1)
-    weight = np.exp(-away / (2 * NEAR_JOINTS**2))[..., None] + 1e-4
-    costs = np.stack([_differences(_around(after, box, zoom), patch, weight) for zoom in ZOOMS])
-    which, row, column = map(int, np.unravel_index(costs.argmin(), costs.shape))
-    zoom = 1.0 if ZOOMS[which] == 1 else ZOOMS[0] + (ZOOMS[1] - ZOOMS[0]) * _vertex(costs.min((1, 2)), which)
-    if zoom == 1 and (row, column) == (REACH, REACH):
-        return np.zeros(2), 1.0
-    shift = np.array([_vertex(costs[which, row], column), _vertex(costs[which, :, column], row)]) - REACH
-    return shift * (box.side * zoom / SIZE), zoom
-
-
-def _around(rgb: UInt8[np.ndarray, "h w 3"], box: CropBox, zoom: float) -> Float[np.ndarray, "wide wide 3"]:
-    """The crop of a box grown `zoom` times, with `REACH` more to each side."""
-    side = box.side * zoom * (SIZE + 2 * REACH) / SIZE
-    grown = CropBox(box.x0 + (box.side - side) / 2, box.y0 + (box.side - side) / 2, side)
-    return hand.crop_rgb(rgb, grown, SIZE + 2 * REACH).astype(np.float64)
-
-
-def _differences(wide: np.ndarray, patch: np.ndarray, weight: np.ndarray) -> Float[np.ndarray, "shifts shifts"]:
-    """Σ weight·(wide shifted − patch)² for each shift that keeps the patch inside."""
-    shape = wide.shape[:2]
-
-    def correlate(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        spectrum = np.fft.rfft2(image, shape, (0, 1)) * np.fft.rfft2(kernel, shape, (0, 1)).conj()
-        return np.fft.irfft2(spectrum, shape, (0, 1)).sum(-1)
-
-    cost = correlate(wide**2, weight) - 2 * correlate(wide, weight * patch) + (weight * patch**2).sum()
-    return cost[: 2 * REACH + 1, : 2 * REACH + 1]
+    side = box.side * ZOOMS[-1] * WIDE / SIZE
+    middle = np.array([box.x0, box.y0]) + box.side / 2
+    corner = np.floor(middle - side / 2)
+    edge = int(np.ceil(side)) + 1
+    window = Image.fromarray(rgb).crop((*map(int, corner), *(int(c) + edge for c in corner)))
+    least = 2 * WIDE  # one reading of the whole, then small pictures
+    small = window if edge <= least else window.resize((least, least), Image.Resampling.BILINEAR, reducing_gap=2)
+    shrink = small.width / edge
+    crops = []
+    for zoom in ZOOMS:
+        half = box.side * zoom * WIDE / SIZE / 2
+        low, high = (middle - corner - half) * shrink, (middle - corner + half) * shrink
+        crops.append(np.asarray(small.resize((WIDE, WIDE), Image.Resampling.BILINEAR, box=(*low, *high))))
+    return np.stack(crops).astype(np.float64)
 
 
 def _vertex(line: Float[np.ndarray, " n"], lowest: int) -> float:

@@ -54,12 +54,12 @@ def render(seed: int, indices: Sequence[int], settings: Settings) -> dict[str, n
     scene = sample_scene(seed, indices, settings.views, settings.frame)
     height, width = settings.frame.shape
     step = max(1, _CHUNK_PIXELS // (height * width))
-    chunks = [_picture(rows(scene, slice(i, i + step)), settings.frame) for i in range(0, len(indices), step)]
+    chunks = [picture(rows(scene, slice(i, i + step)), settings.frame) for i in range(0, len(indices), step)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _picture(scene: Scene, frame: CropFrame | FullFrame) -> dict[str, np.ndarray]:
-    """Draws a batch of scenes; nothing is random from here on."""
+def picture(scene: Scene, frame: CropFrame | FullFrame) -> dict[str, np.ndarray]:
+    """Draws a batch of scenes, as `render` returns them; nothing is random from here on."""
     hand, placement = mesh.load(), scene.placement
     points, normals = _surface(hand, scene)
     if isinstance(frame, CropFrame) and frame.box == "mask":
