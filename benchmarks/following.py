@@ -72,13 +72,13 @@ def film(index: int, way: Callable[[int], tuple[float, float]], frames: int, cam
 
 def followed(network: Predictor, shown: Film) -> list[tuple[float, float]]:
     """Each picture's box against the true one: how many times as large, and how far its middle is off, in its sides."""
-    found = in_video(network, shown, Settings(box=tuple(shown.boxes[0])))
+    found = in_video(network, shown, Settings(box=shown.boxes[0]))  # pyright: ignore[reportArgumentType]
     return [_against(one.hand.box, true) for one, true in zip(found, shown.boxes, strict=True)]
 
 
 def _against(box: CropBox, true: CropBox) -> tuple[float, float]:
-    off = [at + box.side / 2 - at_true - true.side / 2 for at, at_true in zip(box[:2], true[:2], strict=True)]
-    return box.side / true.side, float(np.hypot(*off)) / true.side
+    off = np.subtract(box[:2], true[:2]) + (box.side - true.side) / 2
+    return box.side / true.side, float(np.linalg.norm(off)) / true.side
 
 
 def measure(network: Predictor) -> dict[str, Any]:

@@ -8,7 +8,6 @@ next box is.
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Float, UInt8
 from PIL import Image
 
@@ -53,7 +52,8 @@ class Follower:
         centre, side = np.array([self._box.x0, self._box.y0]) + self._box.side / 2, self._box.side * zoom
         self.origin_px = centre - 0.5 + (self.origin_px - centre + 0.5) * zoom + move_px
         self.px_per_scale *= zoom
-        self._box = CropBox(*(centre + move_px - side / 2), side)
+        x0, y0 = centre + move_px - side / 2
+        self._box = CropBox(x0, y0, side)
         if unlike > ALIKE:
             self._patch = None
         return hand.crop_box(self.place(self._joints))
@@ -91,7 +91,7 @@ class Patch:
         wide = _around(rgb, box)
         squares = _spectrum((wide**2).sum(-1, keepdims=True)) * self._weight
         products = (_spectrum(wide) * self._weighted).sum(-1)
-        costs = scipy.fft.irfft2(squares[..., 0] - 2 * products, (WIDE, WIDE))[:, : 2 * REACH + 1, : 2 * REACH + 1]
+        costs = np.fft.irfft2(squares[..., 0] - 2 * products, (WIDE, WIDE))[:, : 2 * REACH + 1, : 2 * REACH + 1]
         which, row, column = map(int, np.unravel_index(costs.argmin(), costs.shape))
         left = max(0.0, float(costs[which, row, column] + self._square))
         unlike = float(np.sqrt(left / max(self._contrast, 1.0)))
@@ -103,7 +103,7 @@ class Patch:
 
 
 def _spectrum(image: np.ndarray) -> np.ndarray:
-    return scipy.fft.rfft2(image, (WIDE, WIDE), axes=(-3, -2))
+    return np.fft.rfft2(image, (WIDE, WIDE), axes=(-3, -2))
 
 
 def _around(rgb: UInt8[np.ndarray, "h w 3"], box: CropBox) -> Float[np.ndarray, "zooms wide wide 3"]:
@@ -111,19 +111,19 @@ def _around(rgb: UInt8[np.ndarray, "h w 3"], box: CropBox) -> Float[np.ndarray, 
 
     Pillow's resize, not `hand.crop_rgb`: what is compared need only be alike, and large pictures cost a tenth.
     """
-    side = box.side * ZOOMS[-1] * WIDE / SIZE
-    middle = np.array([box.x0, box.y0]) + box.side / 2
-    corner = np.floor(middle - side / 2)
-    edge = int(np.ceil(side)) + 1
-    window = Image.fromarray(rgb).crop((*map(int, corner), *(int(c) + edge for c in corner)))
-    least = 2 * WIDE  # one reading of the whole, then small pictures
-    small = window if edge <= least else window.resize((least, least), Image.Resampling.BILINEAR, reducing_gap=2)
-    shrink = small.width / edge
+    side = box.side * WIDE / SIZE
+    picture, shrink = Image.fromarray(rgb), max(1, int(side // (2 * WIDE)))
+    if shrink > 1:  # read the whole once, then small pictures only
+        picture = picture.reduce(shrink)
+    side, u, v = side / shrink, (box.x0 + box.side / 2) / shrink, (box.y0 + box.side / 2) / shrink
+    edge = int(np.ceil(side * ZOOMS[-1] / 2)) + 1
+    left, top = int(u) - edge, int(v) - edge
+    picture = picture.crop((left, top, left + 2 * edge, top + 2 * edge))
     crops = []
     for zoom in ZOOMS:
-        half = box.side * zoom * WIDE / SIZE / 2
-        low, high = (middle - corner - half) * shrink, (middle - corner + half) * shrink
-        crops.append(np.asarray(small.resize((WIDE, WIDE), Image.Resampling.BILINEAR, box=(*low, *high))))
+        half = side * zoom / 2
+        seen = (u - left - half, v - top - half, u - left + half, v - top + half)
+        crops.append(np.asarray(picture.resize((WIDE, WIDE), Image.Resampling.BILINEAR, box=seen)))
     return np.stack(crops).astype(np.float64)
 
 
