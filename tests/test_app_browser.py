@@ -121,18 +121,45 @@ def test_a_broken_file_gives_a_sentence(visit, picture, tmp_path):
 
 def test_a_hand_scale_gives_millimetres_and_the_json_is_copied(visit, picture):
     page = visit()
-    page.execute_script(
-        "navigator.clipboard.writeText = async text => { window.copied = text; }"
-    )  # ours, not the desk's
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]  # a headless browser has a clipboard of its own
+    page.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions, "origin": page.current_url})
     give(page, picture)
     wait(page, lambda: shown(page))
     page.execute_script("scale.value = 90; scale.onchange()")
     wait(page, lambda: "x, mm" in page.find_element(By.ID, "head").text)
     page.find_element(By.ID, "copy").click()
     wait(page, lambda: page.find_element(By.ID, "said").text == "Copied.")
-    copied = json.loads(page.execute_script("return window.copied"))
+    copied = json.loads(page.execute_async_script("navigator.clipboard.readText().then(arguments[0])"))
     assert np.shape(copied["xyz_m"]) == (21, 3)
     assert copied["box"] == [40, 0, 240]
+
+
+def swipe(page, start: tuple[float, float], step: tuple[float, float], steps: int = 10) -> None:
+    """A finger on the screen of a phone, in CSS pixels."""
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", {"x": start[0], "y": start[1]})
+    for i in range(1, steps + 1):
+        touch("touchMove", {"x": start[0] + i * step[0], "y": start[1] + i * step[1]})
+    touch("touchEnd")
+
+
+def test_on_a_phone_a_finger_sets_the_square_sideways_and_scrolls_up_and_down(visit, picture):
+    page = visit(PHONE)
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    give(page, picture)
+    wait(page, lambda: shown(page))
+    frame = page.execute_script("return whole.getBoundingClientRect().toJSON()")
+    middle = (frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2)
+    swipe(page, middle, (frame["width"] / 40, 0))
+    wait(page, lambda: page.execute_script("return answer.hand.box") == pytest.approx([80, 40, 160], abs=2))
+    assert page.execute_script("return window.scrollY") == 0
+    square = page.execute_script("return box")
+    swipe(page, middle, (0, -20))
+    wait(page, lambda: page.execute_script("return window.scrollY") > 100)
+    assert page.execute_script("return [box, answer.hand.box]") == [square, square]
 
 
 def test_the_camera_shows_a_hand_and_stops(visit):
