@@ -41,4 +41,5 @@ def _fold(conv: nnx.Conv, norm: Norm) -> nnx.Conv:
     conv.kernel = nnx.Param(conv.kernel[...] * scale)  # in place it would write into a NumPy array of the caller's
     conv.bias = nnx.Param(norm.bias[...] - scale * norm.mean[...])
     conv.use_bias = True
+    conv.conv_general_dilated = jax.lax.conv_general_dilated  # a program for any platform
     return conv

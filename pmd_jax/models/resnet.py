@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pmd_jax.models.conv import conv_general_dilated
 from pmd_jax.models.readings import READINGS
 
 
@@ -39,6 +40,7 @@ def conv(channels_in: int, channels_out: int, kernel: int, stride: int, dtype: j
         use_bias=False,
         kernel_init=he_normal,
         dtype=dtype,
+        conv_general_dilated=conv_general_dilated,
         rngs=rngs,
     )
 
