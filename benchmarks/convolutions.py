@@ -1,8 +1,8 @@
 """Each 3×3 convolution of the full network by XLA, by Winograd's filtering and by PyTorch.
 
-    python -m benchmarks.convolutions    # a minute on two cores → benchmarks/results/convolutions.json
+    python -m benchmarks.convolutions    # a minute on two cores → benchmarks/results/convolutions.json and the page's table
 
-What docs/cpu_speed.md and the rules in `pmd_jax.models` rest on.
+What docs/cpu_speed.md says and the rules in `pmd_jax.models` rest on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from flax import nnx
 
-from benchmarks import RESULTS
+from benchmarks import RESULTS, ROOT, page
 from benchmarks.measure import by_turns, circumstances, machine, rounded
 from pmd_jax.commands import prepare_xla
 from pmd_jax.models import conv
@@ -26,6 +26,7 @@ from pmd_jax.models.products import AlongRows, Gathered
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
 BATCH, SECONDS = 16, 1.0
+PAGE, MARKS = ROOT / "docs" / "cpu_speed.md", ("<!-- convolutions:begin -->", "<!-- convolutions:end -->")
 
 
 def training(side: int, channels: int) -> dict[str, dict[str, float]]:
@@ -84,6 +85,24 @@ def _layer(module: Callable[[jax.Array], jax.Array], x: np.ndarray) -> Callable[
     return lambda: run(params, x_on_device).block_until_ready()
 
 
+def table(measured: dict[str, Any]) -> str:
+    """The page's table."""
+    rows = []
+    for shape in measured["shapes"]:
+        for part, title in (
+            ("value", "value"),
+            ("kernel_gradient", "kernel's gradient"),
+            ("one_crop", "value, one crop"),
+        ):
+            ms = {name: f"{1000 * spent:.2f}" for name, spent in shape[part].items()}
+            ours = ms.get("rows") or ms["tiles"]
+            layer = f"{shape['channels']} channels, {shape['side']} pixels"
+            rows.append((layer, title, ms["xla"], ours, ms.get("gathered", "–"), ms["pytorch"]))
+    where = f"Measured {measured['date']}, {measured['hardware']['cpu']}, {measured['hardware']['cores']} cores; ms."
+    header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "one product", "PyTorch")
+    return f"{where}\n\n{page.table(header, rows)}"
+
+
 def main() -> None:
     prepare_xla()
     torch.set_grad_enabled(False)
@@ -93,6 +112,7 @@ def main() -> None:
     ]
     written = {"hardware": machine(), **circumstances(), "batch": BATCH, "unit": "s", "shapes": shapes}
     (RESULTS / "convolutions.json").write_text(json.dumps(rounded(written), indent=2, ensure_ascii=False) + "\n")
+    page.fill(PAGE, MARKS, table(written))
 
 
 if __name__ == "__main__":

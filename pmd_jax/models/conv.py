@@ -48,7 +48,7 @@ def conv_general_dilated(
     padding: Any,
     **options: Any,
 ) -> Float[Array, "b h2 w2 d"]:
-    """`lax.conv_general_dilated` as `nnx.Conv` calls it, by the fastest way that is known for the shape on this platform.
+    """`lax.conv_general_dilated` as `nnx.Conv` calls it, by the fastest way that was found for the shape on CPUs.
 
     Chosen when it is traced, by JAX's default backend: a program that is traced for another must use lax's (`fold` sees
     to that for exports).

@@ -1,6 +1,6 @@
 """A folded network's convolutions as matrix products, for quick answers on CPUs.
 
-For one crop XLA's convolutions reach half the speed of its matrix products (docs/cpu_speed.md). A kernel does not change
+For one crop XLA's matrix products are faster than its convolutions (docs/cpu_speed.md). A kernel does not change
 between calls, so what Winograd's filtering does to it is done once, here.
 """
 
