@@ -1,6 +1,6 @@
 """Each 3×3 convolution of the full network by XLA, by Winograd's filtering and by PyTorch.
 
-    python -m benchmarks.convolutions    # a minute on two cores → benchmarks/results/convolutions.json and the page's table
+    python -m benchmarks.convolutions    # a minute on two cores → benchmarks/results/convolutions.json, and the page
 
 What docs/cpu_speed.md says and the rules in `pmd_jax.models` rest on.
 """

@@ -31,9 +31,11 @@ class AlongRows(nnx.Module):
         if width % winograd.TILE:
             raise ValueError(f"The rows have {width} pixels; they must be whole tiles of {winograd.TILE}.")
 
+        kernel = jnp.asarray(self.kernel[...])
+
         def product(part: jax.Array, place: int) -> jax.Array:
             rows = jnp.pad(part, ((0, 0), (1, 1), (0, 0), (0, 0)))
-            return jnp.concatenate([rows[:, k : k + height] for k in range(3)], axis=-1) @ self.kernel[...][place]
+            return jnp.concatenate([rows[:, k : k + height] for k in range(3)], axis=-1) @ kernel[place]
 
         return winograd.along_rows_by(x, product) + self.bias[...]
 
@@ -42,8 +44,9 @@ class Gathered(nnx.Module):
     """A 3×3 convolution as one product over (kernel position, channel)."""
 
     def __init__(self, conv: nnx.Conv):
-        self.stride = conv.strides if isinstance(conv.strides, int) else conv.strides[0]
-        self.kernel, self.bias = nnx.Param(conv.kernel[...].reshape(-1, conv.out_features)), nnx.Param(_bias(conv))
+        self.stride = conv.strides if isinstance(conv.strides, int) else tuple(conv.strides or (1, 1))[0]
+        self.kernel = nnx.Param(conv.kernel[...].reshape(-1, conv.out_features))
+        self.bias = nnx.Param(_bias(conv))
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         _, height, width, _ = x.shape
