@@ -44,7 +44,7 @@ class Gathered(nnx.Module):
     """A 3×3 convolution as one product over (kernel position, channel)."""
 
     def __init__(self, conv: nnx.Conv):
-        self.stride = conv.strides if isinstance(conv.strides, int) else tuple(conv.strides or (1, 1))[0]
+        self.stride = conv.strides if isinstance(conv.strides, int) else next(iter(conv.strides or (1, 1)))
         self.kernel = nnx.Param(conv.kernel[...].reshape(-1, conv.out_features))
         self.bias = nnx.Param(_bias(conv))
 
