@@ -30,16 +30,18 @@ def trained(monkeypatch, tiny_export):
     return calls
 
 
-def test_the_two_differ_in_boxes_and_light_alone_and_are_trained_once(trained, tmp_path):
-    found = careless_boxes.measure(tmp_path, 1, 2, [])
-    assert careless_boxes.measure(tmp_path, 1, 2, []) == found
+def test_the_two_differ_in_boxes_and_light_alone_and_are_trained_once(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(careless_boxes, "LENGTHS", {"demo": 1})
+    found = careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["demo"]
+    assert careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["demo"] == found
     teacher, plain, careless = trained
     assert "--config.rows=('depth_teacher',)" in teacher
     fields = {f"--config.augment.{name}={value}" for name, value in careless_boxes.CARELESS.items()}
-    assert {*careless} - {*plain} == fields | {f"--workdir={tmp_path / 'careless_0'}"}
-    assert {*plain} - {*careless} == {f"--workdir={tmp_path / 'plain_0'}"}
-    assert found["epe_mm"]["plain"] == found["epe_mm"]["careless"]  # one network stands for both here
-    assert all(np.isfinite(list(found["epe_mm"]["plain"]["0"].values())))
+    none = {f"--config.augment.{name}={value}" for name, value in careless_boxes.PLAIN.items()}
+    assert {*careless} - {*plain} == fields | {f"--workdir={tmp_path / 'demo' / 'careless_0'}"}
+    assert {*plain} - {*careless} == none | {f"--workdir={tmp_path / 'demo' / 'plain_0'}"}
+    assert found["plain"] == found["careless"]  # one network stands for both here
+    assert all(np.isfinite(list(found["plain"]["0"].values())))
 
 
 def test_other_light_is_the_same_each_time_and_changes_each_crop():
