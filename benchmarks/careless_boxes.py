@@ -1,15 +1,16 @@
 """Does it help to train with boxes that do not fit and other light? → benchmarks/results/careless_boxes.json.
 
-    python -m benchmarks.careless_boxes    # seven short trainings, twenty minutes on two cores; goes on if stopped
+    python -m benchmarks.careless_boxes    # ten trainings, an hour on two cores; goes on if stopped
 
-The demo's PMD-Net (launch/demo.py), as it is and with the boxes and light of checkpoints/demo (launch/demo_network.py,
-pmd_jax/data/wild.py): equal steps, samples and seeds, and one teacher for all. Then both on the pictures of
-whole_pictures.py. The table of docs/numbers.md comes from the file.
+The demo's PMD-Net without and with both (pmd_jax/data/wild.py), as short as in launch/demo.py and as long as in
+launch/demo_network.py: equal steps, samples and seeds, and one teacher for all of a length. Then all on the pictures of
+whole_pictures.py. The tables of docs/numbers.md come from the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -22,7 +23,6 @@ from jaxtyping import UInt8
 
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.whole_pictures import PAGE, Hands, boxes_that_do_not_fit, crops_at, draw, epe_mm
-from launch import demo_network
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data.wild import disturb
 from pmd_jax.predictor import Predictor, load
@@ -30,20 +30,21 @@ from pmd_jax.results_text import with_interval
 
 FILE = RESULTS / "careless_boxes.json"
 MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")
-FIELDS = ("box_shift", "box_scale", "light")
-CARELESS = {name: getattr(demo_network.get_config().augment, name) for name in FIELDS}
-TRAININGS: dict[str, dict[str, float]] = {"plain": {}, "careless": CARELESS}
+LENGTHS = {"demo": 3, "demo_network": 1}  # files of launch/, and the seeds of each
+PLAIN = {"box_shift": 0.0, "box_scale": 1.0, "light": 0.0}
+CARELESS = {"box_shift": 0.1, "box_scale": 1.25, "light": 0.2}
+TRAININGS = {"plain": PLAIN, "careless": CARELESS}
 
 
-def train(runs: Path, row: str, name: str, *overrides: str) -> Path:
-    """The export of a run of launch/demo.py with one row; a finished one is not trained again.
+def train(runs: Path, length: str, row: str, name: str, *overrides: str) -> Path:
+    """The export of a run of a launch file with one row; a finished one is not trained again.
 
     Raises:
         subprocess.CalledProcessError: the training did.
     """
-    workdir = runs / name
+    workdir = runs / length / name
     if not (workdir / "results.json").is_file():
-        call = [sys.executable, "-m", "pmd_jax.main", "--config=launch/demo.py", f"--workdir={workdir}"]
+        call = [sys.executable, "-m", "pmd_jax.main", f"--config=launch/{length}.py", f"--workdir={workdir}"]
         call += [f"--config.rows=('{row}',)", "--config.eval_every=0", *overrides]
         subprocess.run(call, check=True, cwd=ROOT)
     return workdir / row / "export"
@@ -69,36 +70,37 @@ def other_light(crops: UInt8[np.ndarray, "n 64 64 3"]) -> UInt8[np.ndarray, "n 6
     return np.asarray(disturb(crops, keys, AugmentConfig(light=CARELESS["light"])))
 
 
-def measure(runs: Path, seeds: int, count: int, overrides: list[str]) -> dict[str, Any]:
-    """Errors of each training and seed."""
-    teacher = train(runs, "depth_teacher", "teacher", *overrides).parent.parent
-    hands, found = draw(count), {name: {} for name in TRAININGS}
-    for seed in range(seeds):
-        for name, changes in TRAININGS.items():
+def measure(runs: Path, count: int, overrides: list[str]) -> dict[str, Any]:
+    """Errors of each length, training and seed."""
+    hands, found = draw(count), {}
+    for length, seeds in LENGTHS.items():
+        teacher = train(runs, length, "depth_teacher", "teacher", *overrides).parent.parent
+        found[length] = {name: {} for name in TRAININGS}
+        for seed, (name, changes) in itertools.product(range(seeds), TRAININGS.items()):
             wishes = [f"--config.augment.{field}={value}" for field, value in changes.items()]
             wishes += [f"--config.seed={seed}", f"--config.teacher.checkpoint={teacher}", *overrides]
-            found[name][str(seed)] = errors(load(train(runs, "pmd_net", f"{name}_{seed}", *wishes)), hands)
+            network = load(train(runs, length, "pmd_net", f"{name}_{seed}", *wishes))
+            found[length][name][str(seed)] = errors(network, hands)
     return {"hands": count, "careless": CARELESS, "epe_mm": found}
 
 
 def render(measured: dict[str, Any]) -> str:
     """The section of docs/numbers.md."""
     result, hardware = measured["result"], measured["hardware"]
-    plain, careless = (list(result["epe_mm"][name].values()) for name in TRAININGS)
-    rows = []
-    for case in plain[0]:
-        pairs = [after[case] - before[case] for before, after in zip(plain, careless, strict=True)]
-        sides = (with_interval((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
-        rows.append((case, *sides, with_interval(pairs, "+.1f")))
-    return "\n\n".join(
-        [
-            f"{result['hands']:,} rendered hands of the test stream; the demo's PMD-Net, 1,500 steps of 32, "
-            f"{len(plain)} seeds, mean ± 95 % interval, one teacher for all; {hardware.get('cpu', '')}, "
-            f"{hardware['cores']} cores, {measured['date']}, commit {measured['commit']}. The figures are in "
-            "benchmarks/results/careless_boxes.json.",
-            page.table(("wrong with the crop", "EPE, mm, trained without", "trained with", "difference"), rows),
-        ]
-    )
+    parts = [
+        f"{result['hands']:,} rendered hands of the test stream; EPE in mm, mean ± 95 % interval where there are "
+        f"several seeds; equal steps, one teacher a table; {hardware.get('cpu', '')}, {hardware['cores']} cores, "
+        f"{measured['date']}, commit {measured['commit']}. The figures are in benchmarks/results/careless_boxes.json."
+    ]
+    for length, found in result["epe_mm"].items():
+        plain, careless = (list(found[name].values()) for name in TRAININGS)
+        rows = []
+        for case in plain[0]:
+            pairs = [after[case] - before[case] for before, after in zip(plain, careless, strict=True)]
+            sides = (with_interval((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
+            rows.append((case, *sides, with_interval(pairs, "+.1f")))
+        parts.append(page.table((f"wrong with the crop (launch/{length}.py)", "without", "with", "difference"), rows))
+    return "\n\n".join(parts)
 
 
 def main() -> None:
@@ -107,10 +109,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/careless_boxes"), help="(%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--hands", type=int, default=1000)
     options, overrides = parser.parse_known_args()  # what is left goes to the trainings
-    result = measure(options.runs.resolve(), options.seeds, options.hands, overrides)
+    result = measure(options.runs.resolve(), options.hands, overrides)
     content = {"hardware": machine(), **circumstances(), "result": result}
     FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
     page.fill(PAGE, MARKS, render(json.loads(FILE.read_text())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import tempfile
 
 import numpy as np
 import pytest
@@ -95,3 +96,25 @@ def test_a_port_in_use_gets_a_sentence(tiny_export, capsys):
         port = taken.getsockname()[1]
         assert app.main([f"--checkpoint={tiny_export}", f"--port={port}"]) == commands.EXIT_BAD_INPUT
     assert f"--port={port}: cannot listen there" in capsys.readouterr().err
+
+
+def test_the_server_writes_nothing(client, tmp_path, monkeypatch):
+    """Neither where it runs nor among temporary files, whatever it is sent."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for file in (picture_file(1500, 2000), b"no picture", picture_file()[:-2000]):
+        client.post("/hand", content=file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise(tiny_export, monkeypatch):
+    asked = []
+
+    def create_server(address):
+        asked.append(address)
+        raise OSError("enough")
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    app.main([f"--checkpoint={tiny_export}"])
+    app.main([f"--checkpoint={tiny_export}", "--host=0.0.0.0", "--port=81"])
+    assert asked == [("127.0.0.1", 8000), ("0.0.0.0", 81)]
