@@ -53,7 +53,8 @@ def conv_general_dilated(
     Chosen when it is traced, by JAX's default backend: a program that is traced for another must use lax's (`fold` sees
     to that for exports).
     """
-    if jax.default_backend() == "cpu" and x.dtype == kernel.dtype == jnp.float32:
+    on_cpu = jax.default_backend() == "cpu" and x.dtype == kernel.dtype == jnp.float32
+    if on_cpu and is_large(x.shape, kernel.shape):
         if kernel.shape[:2] == (1, 1) and tuple(strides) == (2, 2):
             return x[:, ::2, ::2] @ kernel[0, 0]  # XLA takes seven times as long for the kernel's gradient
         if tuple(strides) == (1, 1) and _is_same(padding) and fits(x.shape, kernel.shape):
@@ -65,13 +66,17 @@ def _is_same(padding: Any) -> bool:
     return [tuple(pair) for pair in padding] == list(SAME)
 
 
-def fits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
-    """Whether Winograd's way is possible and the faster one."""
+def is_large(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+    """Whether a layer is one of those that are worth it; the demo network has none."""
     _, height, width, _ = x_shape
     fewest = min(kernel_shape[2:])
-    whole_tiles = height % TILE == width % TILE == 0
-    large = fewest >= FEWEST_CHANNELS and min(height, width) * fewest >= LEAST_SIDE_BY_CHANNELS
-    return kernel_shape[:2] == (3, 3) and whole_tiles and large
+    return fewest >= FEWEST_CHANNELS and min(height, width) * fewest >= LEAST_SIDE_BY_CHANNELS
+
+
+def fits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
+    """Whether Winograd's way is possible and worth it."""
+    whole_tiles = x_shape[1] % TILE == x_shape[2] % TILE == 0
+    return kernel_shape[:2] == (3, 3) and whole_tiles and is_large(x_shape, kernel_shape)
 
 
 # ---- a 3×3 convolution and its gradients

@@ -47,7 +47,7 @@ def test_a_3x3_convolution_and_its_gradients_are_those_of_xla(batch, side, chann
 
 
 def test_a_strided_projection_and_its_gradients_are_those_of_xla():
-    x, w, gradient = operands(2, 16, 64, 128, kernel=1, stride=2)
+    x, w, gradient = operands(2, 32, 64, 128, kernel=1, stride=2)
 
     def by(function):
         options = {"dimension_numbers": conv.DIMENSIONS}
