@@ -5,13 +5,14 @@ The paper does not do this; it is where the depth teacher pays most. Light to im
 
 from __future__ import annotations
 
-from pmd_jax.presets import paper, without_joints
+from pmd_jax.presets import longer, paper, without_joints
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Study, Variant
 
 NAME = "labels"
 ROW_NAMES = ("rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher")
 LENGTHS = {"1": "the tables' schedule", "3": "three times as long"}
+ENOUGH = {"rendered": 3}  # times the tables' schedule, which on two cores ends before few labels do (label_steps)
 COUNTS = {"250": 250, "1000": 1000, "3000": 3000, "all": 0}  # 0 as config.data.labelled means it
 
 
@@ -26,25 +27,29 @@ def labels(dataset: str) -> Study:
         for count, labelled in COUNTS.items()
         if labelled or not ROWS[row].unlabelled
     }
+    base = longer(without_joints(paper(dataset)), ENOUGH.get(dataset, 1))
     note = (
         "All rows of a seed have the same steps, labels and crops. The crops go around the hand's pixels and depths "
         "count from the depth map itself, so that a sample without labels needs none for its inputs either. The labels "
         "are drawn by the seed, fewer within more. The test split has the true root and scale, as everywhere."
     )
-    return Study(NAME, "How few labels will do", dataset, without_joints(paper(dataset)), variants, note=note)
+    return Study(NAME, "How few labels will do", dataset, base, variants, note=note)
 
 
 def label_steps(dataset: str) -> Study:
-    """The same at 3,000 labels with a longer training: variants are called "<row>/<times the schedule>"."""
+    """3,000 labels with the tables' schedule and a longer one: variants are called "<row>/<times the schedule>"."""
     base = without_joints(paper(dataset))
     base.data.labelled = 3000.0
     variants = {}
-    for row in ROW_NAMES:
-        for times, title in LENGTHS.items():
-            changes = {}
-            for place, optim in (("optim", base.optim), ("teacher.optim", base.teacher.optim)):
-                changes[f"{place}.steps"] = int(times) * optim.steps
-                changes[f"{place}.decay_steps"] = tuple(int(times) * step for step in optim.decay_steps)
+    for times, title in LENGTHS.items():
+        lasting = longer(base, int(times))
+        changes = {
+            "optim.steps": lasting.optim.steps,
+            "optim.decay_steps": lasting.optim.decay_steps,
+            "teacher.optim.steps": lasting.teacher.optim.steps,
+            "teacher.optim.decay_steps": lasting.teacher.optim.decay_steps,
+        }
+        for row in ROW_NAMES:
             variants[f"{row}/{times}"] = Variant(row, f"{ROWS[row].title}, {title}", changes)
     note = "3,000 labels. A short training ends before the few labels do: what the others are worth shows later."
     return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)

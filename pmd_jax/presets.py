@@ -108,3 +108,12 @@ def without_joints(config: Config) -> Config:
     crops = {"default": "mask_box", "large": "large_mask_box"}
     config.data.dataset_config, config.data.depth_origin = crops[config.data.dataset_config], "map"
     return config
+
+
+def longer(config: Config, times: int) -> Config:
+    """A configuration with schedules, the teacher's too, that are `times` as long; a warm-up stays as it is."""
+
+    def last(optim: OptimConfig) -> OptimConfig:
+        return replace(optim, steps=times * optim.steps, decay_steps=tuple(times * step for step in optim.decay_steps))
+
+    return replace(config, optim=last(config.optim), teacher=replace(config.teacher, optim=last(config.teacher.optim)))
