@@ -58,10 +58,12 @@ def training_columns(count: int | None = None):
     """The demo's training split, prepared if it is not there."""
     import numpy as np
 
+    from launch import demo
     from pmd_jax.data.pipeline import read_columns
     from pmd_jax.prepare import prepare
 
-    columns = read_columns(prepare("rendered_hands", data_dir=DATA, dataset_config="large"), "train")
+    data = demo.get_config().data
+    columns = read_columns(prepare(data.dataset, data_dir=DATA, dataset_config=data.dataset_config), "train")
     return columns if count is None else columns.take(np.arange(count))
 
 

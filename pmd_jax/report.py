@@ -116,6 +116,8 @@ def _table_row(title: str, values: Mapping[str, Any], auc: str) -> list[str]:
         "epe_mm": "{:.2f}",
         "epe_median_mm": "{:.2f}",
         auc: "{:.4f}",
+        "labels": "{:,.0f}",
+        "without_labels": "{:,.0f}",
         "parameters": "{:,.0f}",
         "steps": "{:,.0f}",
         "train_seconds": "duration",

@@ -240,6 +240,8 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "protocol": protocol(config),
             **metrics.evaluate(predicted, splits.test.xyz, config.evaluation),
             "parameters": parameter_count(state.params),
+            "labels": int(part.has_label.sum()),
+            "without_labels": int((~part.has_label).sum()),
             "steps": optim.steps,
             "train_seconds": round(seconds, 1),
             "images_per_s": round(images_per_s, 1),
@@ -320,12 +322,12 @@ def table(results: dict[str, Any]) -> str:
     auc_head = f"AUC {auc_range}"
     lines = [
         f"{results['dataset']}, {results['split']} split; {results['protocol']}",
-        f"{'':{width}}  EPE mm  median  {auc_head}  parameters  images/s",
+        f"{'':{width}}  EPE mm  median  {auc_head}  labels  without  parameters  images/s",
     ]
     for row in results["rows"].values():
         lines.append(
             f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row[auc]:{len(auc_head)}.3f}"
-            f"  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
+            f"  {row['labels']:6,}  {row['without_labels']:7,}  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
         )
     return "\n".join(lines)
 
