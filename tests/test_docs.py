@@ -191,8 +191,8 @@ def demo_table() -> str:
     protocol = rows["pmd_net_unlabelled/1"]["protocol"]["0"]
     return (
         f"{table}\n\nrendered_hands/large_mask_box, test split, {seeds}, mean ± 95 % interval; {protocol}. The last "
-        f"row against the baseline, seed by seed: {gains[0]} %; with the longer training {gains[1]} %. The figures are in "
-        "results/rendered/label_steps.json, the command in RESULTS.md."
+        f"row against the baseline, seed by seed: {gains[0]} %; with the longer training {gains[1]} %. The figures are "
+        "in results/rendered/label_steps.json, the command in RESULTS.md."
     )
 
 
