@@ -55,6 +55,23 @@ def label_steps(dataset: str) -> Study:
     return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)
 
 
+def label_weights(dataset: str) -> Study:
+    """How much the teacher's pose weighs against a label, and the share of a batch without labels, at 3,000 labels."""
+    base = without_joints(paper(dataset))
+    base.data.labelled, base.data.eval_split = 3000.0, "validation"
+    base.data.validation = base.data.validation or 2000
+    row = "pmd_net_unlabelled"
+    variants = {"gamma_1": Variant(row, "γ = α, samples as they come")}
+    for times in (0.3, 3.0):
+        changes = {"loss.gamma": times * base.loss.alpha}
+        variants[f"gamma_{times:g}".replace(".", "_")] = Variant(row, f"γ = {times:g} α", changes)
+    for share in (0.5, 0.25):
+        changes = {"data.unlabelled_share": share}
+        variants[f"share_{100 * share:.0f}"] = Variant(row, f"{share:.0%} of a batch without labels", changes)
+    note = "3,000 labels, the tables' schedule. Read on validation samples cut from training."
+    return Study("label_weights", "Weight and share of pairs without labels", dataset, base, variants, note=note)
+
+
 def label_free(dataset: str) -> Study:
     """What crops and depths cost that need no joints: all labels, one choice at a time."""
     base = paper(dataset)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pmd_jax import figures, study_results
-from pmd_jax.label_study import COUNTS, LENGTHS, NAME, ROW_NAMES, label_free, label_steps, labels
+from pmd_jax.label_study import COUNTS, LENGTHS, NAME, ROW_NAMES, label_free, label_steps, label_weights, labels
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import interval, markdown, with_interval
 from pmd_jax.rows import ROWS
@@ -46,12 +46,13 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
         if rows := file["rows"]:
             parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
             parts += [*_tables(rows, "training", LENGTHS), facts(rows, [_command(file)])]
-    for dataset, title in DATASETS.items():
-        study = label_free(dataset)
-        file = study_results.read(results / dataset / f"{study.name}.json")
-        if rows := file["rows"]:
-            parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
-            parts += [_cost(rows), facts(rows, [_command(file)])]
+    for make in (label_weights, label_free):
+        for dataset, title in DATASETS.items():
+            study = make(dataset)
+            file = study_results.read(results / dataset / f"{study.name}.json")
+            if rows := file["rows"]:
+                parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
+                parts += [_cost(rows), facts(rows, [_command(file)])]
     return parts
 
 

@@ -1,0 +1,14 @@
+"""The weight γ of the teacher's pose, and the share of pairs without labels in a batch. Not in the paper; see labels.py.
+
+    python -m pmd_jax.study --config=launch/paper/label_weights.py:rendered --seeds=2
+
+After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+Read on validation samples.
+"""
+
+from pmd_jax.label_study import label_weights
+from pmd_jax.studies import Study
+
+
+def get_config(dataset: str = "rendered") -> Study:
+    return label_weights(dataset)
