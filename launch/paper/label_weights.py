@@ -1,4 +1,4 @@
-"""The weight γ of the teacher's pose, and the share of pairs without labels in a batch. Not in the paper; see labels.py.
+"""The weight γ of the teacher's pose, and the share of a batch without labels. Not in the paper; see labels.py.
 
     python -m pmd_jax.study --config=launch/paper/label_weights.py:rendered --seeds=2
 
