@@ -2,7 +2,7 @@
 
     python -m benchmarks.careless_boxes    # ten trainings, an hour on two cores; goes on if stopped
 
-The demo's PMD-Net without and with both (pmd_jax/data/wild.py), as short as in launch/demo.py and as long as in
+A small PMD-Net without and with both (pmd_jax/data/wild.py), as short as launch/rendered_small.py and as long as
 launch/demo_network.py: equal steps, samples and seeds, and one teacher for all of a length. Then all on the pictures of
 whole_pictures.py. The tables of docs/numbers.md come from the file.
 """
@@ -30,7 +30,7 @@ from pmd_jax.results_text import with_interval
 
 FILE = RESULTS / "careless_boxes.json"
 MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")
-LENGTHS = {"demo": 3, "demo_network": 1}  # files of launch/, and the seeds of each
+LENGTHS = {"rendered_small": 3, "demo_network": 1}  # files of launch/, and the seeds of each
 PLAIN = {"box_shift": 0.0, "box_scale": 1.0, "light": 0.0}
 CARELESS = {"box_shift": 0.1, "box_scale": 1.25, "light": 0.2}
 TRAININGS = {"plain": PLAIN, "careless": CARELESS}

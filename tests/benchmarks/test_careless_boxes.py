@@ -31,15 +31,15 @@ def trained(monkeypatch, tiny_export):
 
 
 def test_the_two_differ_in_boxes_and_light_alone_and_are_trained_once(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(careless_boxes, "LENGTHS", {"demo": 1})
-    found = careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["demo"]
-    assert careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["demo"] == found
+    monkeypatch.setattr(careless_boxes, "LENGTHS", {"rendered_small": 1})
+    found = careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"]
+    assert careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"] == found
     teacher, plain, careless = trained
     assert "--config.rows=('depth_teacher',)" in teacher
     fields = {f"--config.augment.{name}={value}" for name, value in careless_boxes.CARELESS.items()}
     none = {f"--config.augment.{name}={value}" for name, value in careless_boxes.PLAIN.items()}
-    assert {*careless} - {*plain} == fields | {f"--workdir={tmp_path / 'demo' / 'careless_0'}"}
-    assert {*plain} - {*careless} == none | {f"--workdir={tmp_path / 'demo' / 'plain_0'}"}
+    assert {*careless} - {*plain} == fields | {f"--workdir={tmp_path / 'rendered_small' / 'careless_0'}"}
+    assert {*plain} - {*careless} == none | {f"--workdir={tmp_path / 'rendered_small' / 'plain_0'}"}
     assert found["plain"] == found["careless"]  # one network stands for both here
     assert all(np.isfinite(list(found["plain"]["0"].values())))
 
