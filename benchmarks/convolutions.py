@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
+from jax import lax
 
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.measure import by_turns, circumstances, machine, rounded
@@ -26,6 +27,9 @@ from pmd_jax.models.products import AlongRows, Gathered
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
 BATCH, SECONDS = 16, 0.5
+XLA = functools.partial(
+    lax.conv_general_dilated, window_strides=(1, 1), padding=conv.SAME, dimension_numbers=conv.DIMENSIONS
+)
 PAGE, MARKS = ROOT / "docs" / "cpu_speed.md", ("<!-- convolutions:begin -->", "<!-- convolutions:end -->")
 
 
@@ -34,12 +38,12 @@ def training(side: int, channels: int) -> dict[str, dict[str, float]]:
     x, kernel, gradient = _operands(BATCH, side, channels)
 
     def xla_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        return jax.vjp(lambda kernel: conv.plain(x, kernel), kernel)[1](gradient)[0]
+        return jax.vjp(lambda kernel: XLA(x, kernel), kernel)[1](gradient)[0]
 
     theirs, weights = _torch(x), _torch(kernel, (3, 2, 0, 1))
     backward = functools.partial(torch.ops.aten.convolution_backward, _torch(gradient), theirs, weights, None)
     value = {
-        "xla": _jitted(conv.plain, x, kernel),
+        "xla": _jitted(XLA, x, kernel),
         "rows": _jitted(lambda x, kernel: conv.along_rows(x, conv.transformed(kernel)), x, kernel),
         "pytorch": functools.partial(torch.conv2d, theirs, weights, padding=1),
     }

@@ -38,7 +38,7 @@ SAME = ((1, 1), (1, 1))
 # Measured on two cores (docs/cpu_speed.md).
 FEWEST_CHANNELS = 64  # below, the products are too small to be worth the sums
 LEAST_SIDE_BY_CHANNELS = 2048  # side · channels; smaller layers gain little, and compiling them takes longer than XLA's
-KERNEL_GRADIENT = range(64, 384)  # channels: with more, 36 products of few tiles each are slower than XLA's
+MOST_CHANNELS = 256  # with more, products of few tiles each are slower than XLA's convolution
 
 
 def conv_general_dilated(
@@ -76,7 +76,8 @@ def is_large(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
 def fits(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> bool:
     """Whether Winograd's way is possible and worth it."""
     whole_tiles = x_shape[1] % TILE == x_shape[2] % TILE == 0
-    return kernel_shape[:2] == (3, 3) and whole_tiles and is_large(x_shape, kernel_shape)
+    few = max(kernel_shape[2:]) <= MOST_CHANNELS
+    return kernel_shape[:2] == (3, 3) and whole_tiles and few and is_large(x_shape, kernel_shape)
 
 
 # ---- a 3×3 convolution and its gradients
@@ -95,20 +96,10 @@ def _forward(x: jax.Array, kernel: jax.Array):
 def _backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array):
     x, kernel = saved
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    if min(kernel.shape[2:]) in KERNEL_GRADIENT:
-        by_kernel = kernel_gradient(x, gradient)
-    else:
-        _, pull_back = jax.vjp(lambda kernel: plain(x, kernel), kernel)
-        (by_kernel,) = pull_back(gradient)
-    return along_rows(gradient, transformed(turned)), by_kernel
+    return along_rows(gradient, transformed(turned)), kernel_gradient(x, gradient)
 
 
 conv3x3.defvjp(_forward, _backward)
-
-
-def plain(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "b h w d"]:
-    """The same by XLA."""
-    return lax.conv_general_dilated(x, kernel, (1, 1), SAME, dimension_numbers=DIMENSIONS)
 
 
 def transformed(kernel: Float[Array, "3 3 c d"]) -> Float[Array, "3 6 c d"]:
