@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from benchmarks import RESULTS, ROOT, page
 from benchmarks.measure import by_turns, circumstances, machine, rounded
 from pmd_jax.commands import prepare_xla
 from pmd_jax.models import conv
-from pmd_jax.models.products import AlongRows, Gathered
+from pmd_jax.models.row_parts import InRowParts
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
 BATCH, SECONDS = 16, 0.5
@@ -56,12 +57,12 @@ def training(side: int, channels: int) -> dict[str, dict[str, float]]:
 
 
 def one_crop(side: int, channels: int) -> dict[str, float]:
-    """Median seconds of the value for one crop, with kernels changed beforehand."""
+    """Median seconds of the value for one crop."""
     x, kernel, _ = _operands(1, side, channels)
     layer = nnx.Conv(channels, channels, (3, 3), padding=conv.SAME, rngs=nnx.Rngs(0))
     programs: dict[str, Callable[[], Any]] = {
         name: _layer(module, x)
-        for name, module in {"xla": layer, "rows": AlongRows(layer), "gathered": Gathered(layer)}.items()
+        for name, module in {"xla": layer, "row_parts": InRowParts(layer, os.cpu_count() or 1)}.items()
     }
     weights = _torch(kernel, (3, 2, 0, 1))
     programs["pytorch"] = functools.partial(torch.conv2d, _torch(x), weights, padding=1)
@@ -99,11 +100,11 @@ def table(measured: dict[str, Any]) -> str:
             ("one_crop", "value, one crop"),
         ):
             ms = {name: f"{1000 * spent:.2f}" for name, spent in shape[part].items()}
-            ours = ms.get("rows") or ms["tiles"]
+            winograd = ms.get("rows") or ms.get("tiles", "–")
             layer = f"{shape['channels']} channels, {shape['side']} pixels"
-            rows.append((layer, title, ms["xla"], ours, ms.get("gathered", "–"), ms["pytorch"]))
+            rows.append((layer, title, ms["xla"], winograd, ms.get("row_parts", "–"), ms["pytorch"]))
     where = f"Measured {measured['date']}, {measured['hardware']['cpu']}, {measured['hardware']['cores']} cores; ms."
-    header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "one product", "PyTorch")
+    header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "in row parts", "PyTorch")
     return f"{where}\n\n{page.table(header, rows)}"
 
 

@@ -18,7 +18,7 @@ from pmd_jax.data.augment import normalise_rgb
 from pmd_jax.hand_pose import HandPose, central_square, checked_box, in_picture
 from pmd_jax.models.fold import fold
 from pmd_jax.models.pmd_net import PMDNet
-from pmd_jax.models.products import as_products
+from pmd_jax.models.row_parts import in_row_parts
 from pmd_jax.pictures import as_picture
 from pmd_jax.rows import ROWS
 
@@ -34,7 +34,7 @@ class Predictor:
 
     def __init__(self, exported: export_folder.Exported):
         self.row, self.config = exported.row, exported.config
-        graph, params = nnx.split(as_products(fold(nnx.merge(exported.network.evaluation, *exported.weights))))
+        graph, params = nnx.split(in_row_parts(fold(nnx.merge(exported.network.evaluation, *exported.weights))))
         self._params = jax.device_put(params)
         self._run = jax.jit(functools.partial(_predict, graph))
 
