@@ -21,8 +21,6 @@ from benchmarks import ROOT
 from pmd_jax.hardware import hardware
 
 PACKAGES = ("jax", "flax", "torch", "onnxruntime")
-
-
 REST_S = 0.1
 
 

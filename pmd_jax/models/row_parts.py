@@ -1,11 +1,12 @@
 """A folded network's convolutions in parts of rows, for quick answers on CPUs.
 
-XLA's CPU backend computes most of one crop's convolutions on one core, however many threads it may use, but operations
-that do not depend on each other side by side (docs/cpu_speed.md). So each convolution is written as several, one a core.
+XLA's CPU backend computes most of one crop's convolutions on one core, however many threads it may use, but those that
+do not depend on each other side by side (docs/cpu_speed.md). So each is written as several, one a core.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import jax
@@ -45,7 +46,7 @@ class InRowParts(nnx.Module):
                 ((0, 0), (pad, pad)),
                 dimension_numbers=DIMENSIONS,
             )
-            for first, last in zip(ends, ends[1:], strict=False)
+            for first, last in itertools.pairwise(ends)
         ]
         return jnp.concatenate(computed, axis=1) + self.bias[...]
 
