@@ -65,9 +65,10 @@ def in_row_parts(model: PMDNet, parts: int | None = None) -> PMDNet:
     wide = backbone.stem.out_features >= FEWEST_CHANNELS
     if jax.default_backend() != "cpu" or backbone.stem.dtype != jnp.float32 or not wide or parts == 1:
         return model
-    backbone.stem = InRowParts(backbone.stem, parts)
+    places: list[tuple[nnx.Module, str]] = [(backbone, "stem")]
     for block in backbone.blocks:
-        block.conv1, block.conv2 = InRowParts(block.conv1, parts), InRowParts(block.conv2, parts)
-        if block.projection is not None:
-            block.projection.conv = InRowParts(block.projection.conv, parts)
+        places += [(block, "conv1"), (block, "conv2")]
+        places += [(block.projection, "conv")] if block.projection is not None else []
+    for owner, name in places:
+        setattr(owner, name, InRowParts(getattr(owner, name), parts))
     return model
