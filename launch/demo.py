@@ -1,4 +1,4 @@
-"""Seven minutes on two CPU cores: 16,000 pairs of RGB and depth, of which 3,000 have labels → table and report.
+"""Six minutes on two CPU cores: 16,000 pairs of RGB and depth, of which 3,000 have labels → table and report.
 
     make demo
 
