@@ -9,7 +9,6 @@ The answers differ from the plain convolution's by about 10⁻⁵ of the largest
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -108,19 +107,12 @@ def transformed(kernel: Float[Array, "3 3 c d"]) -> Float[Array, "3 6 c d"]:
 
 
 def along_rows(x: Float[Array, "b h w c"], kernel: Float[Array, "3 6 c d"]) -> Float[Array, "b h w d"]:
-    """The convolution with a transformed kernel."""
+    """The convolution with a transformed kernel: F(4, 3) along rows, all else by XLA."""
 
     def product(part: jax.Array, place: int) -> jax.Array:
         taps = kernel[:, place, None]
         return lax.conv_general_dilated(part, taps, (1, 1), ((1, 1), (0, 0)), dimension_numbers=DIMENSIONS)
 
-    return along_rows_by(x, product)
-
-
-def along_rows_by(
-    x: Float[Array, "b h w c"], product: Callable[[Float[Array, "b h tiles c"], int], Float[Array, "b h tiles d"]]
-) -> Float[Array, "b h w d"]:
-    """F(4, 3) along rows; `product` does the channels and the three taps along columns at one of the six places."""
     batch, height, width, _ = x.shape
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     inputs = _apart([_weighted(row, _every_fourth(x, axis=2)) for row in B_T])
