@@ -325,9 +325,11 @@ def table(results: dict[str, Any]) -> str:
         f"{'':{width}}  EPE mm  median  {auc_head}  labels  without  parameters  images/s",
     ]
     for row in results["rows"].values():
+        # Rows that an earlier version finished have no counts.
+        labels, without = (f"{row[name]:,}" if name in row else "–" for name in ("labels", "without_labels"))
         lines.append(
             f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row[auc]:{len(auc_head)}.3f}"
-            f"  {row['labels']:6,}  {row['without_labels']:7,}  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
+            f"  {labels:>6}  {without:>7}  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
         )
     return "\n".join(lines)
 
