@@ -17,7 +17,7 @@ ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 def get_config() -> Config:
     config = without_joints(paper("rendered", *ROWS, name="demo"))
-    config.data.labelled = 3000
+    config.data.labelled = 3000.0
     config.eval_every = config.checkpoint_every = 250
     config.log_every = 10
     return config

@@ -15,5 +15,5 @@ ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 def get_config() -> Config:
     config = without_joints(paper("rhd", *ROWS, name="rhd_unlabelled"))
-    config.data.labelled = 3000
+    config.data.labelled = 3000.0
     return config

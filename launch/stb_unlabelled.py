@@ -4,7 +4,8 @@
 
 Needs the STB files as launch/stb_distill.py does, and an accelerator. Crops go around what lies nearest to the camera,
 and depths count from the depth map itself, for all rows: an unlabelled pair has no joints to take these from. How many
-labels: --config.data.labelled=1000, or a share below 1. The paper has no figures for this.
+labels: --config.data.labelled=1000, or a share below 1. STB's pictures are of videos: a labelled one has neighbours
+that are almost the same (docs/labels.md). The paper has no figures for this.
 """
 
 from pmd_jax.config import Config
@@ -15,5 +16,5 @@ ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 def get_config() -> Config:
     config = without_joints(paper("stb", *ROWS, name="stb_unlabelled"))
-    config.data.labelled = 3000
+    config.data.labelled = 3000.0
     return config

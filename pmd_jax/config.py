@@ -17,6 +17,8 @@ from pmd_jax.errors import InputError
 from pmd_jax.models.readings import READINGS
 from pmd_jax.rows import ROWS
 
+WITH_MASK_BOX = ("rendered_hands", "rhd", "stb")  # data sets with configurations whose crops need no joints
+
 
 class ConfigError(InputError):
     """A configuration that cannot run; the message names the field, the value, the limit and the remedy."""
@@ -197,8 +199,10 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
 
 def _validate_labels(config: Config) -> None:
     data = config.data
-    labelled_ok = 0 <= data.labelled < 1 or (math.isfinite(data.labelled) and data.labelled == int(data.labelled) > 0)
-    _require(labelled_ok, "data.labelled", data.labelled, "choose a number of samples, a share below 1, or 0 (all)")
+    labelled_ok = 0 <= data.labelled < 1 or (math.isfinite(data.labelled) and data.labelled == int(data.labelled) > 1)
+    _require(
+        labelled_ok, "data.labelled", data.labelled, "choose 2 samples or more, a share below 1, or 0 for all (not 1)"
+    )
     share_ok = 0 <= data.unlabelled_share < 1
     _require(share_ok, "data.unlabelled_share", data.unlabelled_share, "choose 0 (as they come) to below 1")
     origins = ("root", "map")
@@ -206,6 +210,9 @@ def _validate_labels(config: Config) -> None:
     needs_map = any(ROWS[row].unlabelled for row in config.rows)
     remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
     _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
+    around_joints = data.dataset in WITH_MASK_BOX and not data.dataset_config.endswith("mask_box")
+    remedy = "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
+    _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, remedy)
 
 
 def _validate_evaluation(protocol: EvaluationConfig, dataset: str) -> None:

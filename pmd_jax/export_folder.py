@@ -32,6 +32,7 @@ class Exported(NamedTuple):
     config: Config
     network: Network
     weights: Weights
+    crop_margin: float = 1.5  # of its training crops (`hand.crop_margin`)
 
 
 def copy(source: Path, folder: Path) -> None:
@@ -42,13 +43,16 @@ def copy(source: Path, folder: Path) -> None:
         shutil.copytree(source, unfinished)
 
 
-def save(folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str] = ()) -> None:
+def save(
+    folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str] = (), crop_margin: float = 1.5
+) -> None:
     """Writes a network to `folder`, replacing what is there; whole or not at all.
 
     Every process must call this, for each may hold a part of the arrays.
 
     Args:
         labels: keys of the samples whose labels it was trained on; they go along where there are some (teachers).
+        crop_margin: of its training crops (`hand.crop_margin`).
 
     Raises:
         CheckpointError: it cannot be written.
@@ -58,16 +62,17 @@ def save(folder: Path, row: str, config: Config, weights: Weights, labels: Itera
     if jax.process_index() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
     with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
-        write(unfinished, row, config, weights)
+        write(unfinished, row, config, weights, crop_margin)
         if (keys := sorted(labels)) and jax.process_index() == 0:
             (unfinished / LABELS_FILE).write_text("\n".join(keys) + "\n")
 
 
-def write(folder: Path, row: str, config: Config, weights: Weights) -> None:
+def write(folder: Path, row: str, config: Config, weights: Weights, crop_margin: float) -> None:
     """The files of a network, into a folder that may hold others. Called and raises as `save`."""
     save_tree(folder / "weights", weights._asdict())
     if jax.process_index() == 0:
-        described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "config": to_dict(config)}
+        described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "crop_margin": crop_margin}
+        described["config"] = to_dict(config)
         (folder / "network.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
@@ -91,14 +96,14 @@ def read(folder: str | Path) -> Exported:
         CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
     """
     folder = Path(folder)
-    row, config = _describe(folder)
+    row, config, margin = _describe(folder)
     network, initial = build(config, ROWS[row], seed=0)
     weights = Weights(**load_tree(folder / "weights", initial._asdict()))
-    return Exported(row, config, network, weights)
+    return Exported(row, config, network, weights, margin)
 
 
-def _describe(folder: Path) -> tuple[str, Config]:
-    """The row and the configuration that an export folder was made of. Raises as `read`."""
+def _describe(folder: Path) -> tuple[str, Config, float]:
+    """The row, the configuration and the crops' margin that an export folder was made of. Raises as `read`."""
     description = folder / "network.json"
     if not description.is_file():
         raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.")
@@ -109,13 +114,16 @@ def _describe(folder: Path) -> tuple[str, Config]:
                 f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
             )
         row, config = described["row"], from_dict(described["config"])
+        margin = float(described.get("crop_margin", 1.5))  # older ones were all cropped around joints
         if row not in ROWS:
             raise KeyError(row)
+        if not 0 < margin < 100:  # also false for NaN
+            raise ValueError(f"crop_margin = {margin}")
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
-    return row, config
+    return row, config, margin
 
 
 def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
@@ -124,7 +132,7 @@ def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
     candidates = [given, given / "export", given / row / "export"]
     found = [(folder, *_describe(folder)) for folder in candidates if (folder / "network.json").is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
-    depth = [(folder, trained) for folder, its_row, trained in found if its_row == row]
+    depth = [(folder, trained) for folder, its_row, trained, _ in found if its_row == row]
     if not depth:
         raise CheckpointError(
             f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "

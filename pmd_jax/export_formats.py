@@ -71,7 +71,7 @@ def stablehlo(model: PMDNet) -> bytes:
 
 
 def _write_orbax(exported: Exported, folder: Path) -> None:
-    export_folder.write(folder, exported.row, exported.config, exported.weights)
+    export_folder.write(folder, exported.row, exported.config, exported.weights, exported.crop_margin)
 
 
 def _write_stablehlo(exported: Exported, folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from pmd_jax.data import hand
 from pmd_jax.data.hand import CropBox
@@ -103,8 +103,12 @@ def _hands(predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, set
         crops[row] = look.crop
     joints = predictor.of_crops(crops, settings.mirror)
     for (path, look), pose in zip(looks, joints, strict=False):
-        found = in_picture(pose, look.box, hand_scale_m=settings.hand_scale_m, side=settings.side)
+        found = _place(predictor, pose, look.box, settings)
         yield Found(str(path), None, None, found, look.box_from, None)
+
+
+def _place(predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox, settings: Settings) -> HandPose:
+    return in_picture(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side, margin=predictor.crop_margin)
 
 
 def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator[Found]:
@@ -119,14 +123,14 @@ def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator
         if box is None or not _is_inside(box, rgb):
             (box, box_from), follower = settings.box_of(Path(video.name).name, rgb), None
         joints = predictor.of_crops(hand.crop_rgb(rgb, box, 64)[None], settings.mirror)[0]
-        follower = follower or Follower(rgb, joints, box)
+        follower = follower or Follower(rgb, joints, box, predictor.crop_margin)
         follower.saw(rgb, joints, box)
         uv_px = follower.place(joints)
         if settings.smooth:
             # Both in about hand scales, so that one setting of the filter suits both.
             joints, unit = smooth_joints(joints), follower.px_per_scale
             uv_px = smooth_place(uv_px / unit) * unit
-        found = in_picture(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side)
+        found = _place(predictor, joints, box, settings)
         found = dataclasses.replace(found, uv_px=uv_px.astype(np.float32))
         yield Found(video.name, number, time_s, found, box_from, rgb)
 

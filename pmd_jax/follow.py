@@ -29,10 +29,14 @@ class Follower:
     Args:
         rgb: the first picture.
         joints, box: what the network said there, and where.
+        margin: of the network's crops (`hand.crop_margin`).
     """
 
-    def __init__(self, rgb: UInt8[np.ndarray, "h w 3"], joints: Float[np.ndarray, "21 3"], box: CropBox):
-        uv_px = hand.place_in_box(joints, box)
+    def __init__(
+        self, rgb: UInt8[np.ndarray, "h w 3"], joints: Float[np.ndarray, "21 3"], box: CropBox, margin: float = 1.5
+    ):
+        self._margin = margin
+        uv_px = hand.place_in_box(joints, box, margin)
         self.px_per_scale = float(np.ptp(uv_px, axis=0).max() / np.ptp(joints[:, :2], axis=0).max())
         self.origin_px = uv_px[0] - joints[0, :2] * self.px_per_scale
         self._joints = joints
@@ -56,7 +60,7 @@ class Follower:
         self._box = CropBox(x0, y0, side)
         if unlike > ALIKE:
             self._patch = None
-        return hand.crop_box(self.place(self._joints))
+        return hand.crop_box(self.place(self._joints), self._margin)
 
     def saw(self, rgb: UInt8[np.ndarray, "h w 3"], joints: Float[np.ndarray, "21 3"], box: CropBox) -> None:
         """What the network said of that box."""

@@ -89,8 +89,13 @@ def in_picture(
     root_depth_m: float | None = None,
     *,
     side: str | None = None,
+    margin: float = 1.5,
 ) -> HandPose:
-    """A network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`."""
+    """A network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`.
+
+    Args:
+        margin: how many times as wide as the joints' larger extent the box is (`hand.crop_margin`).
+    """
     if side is not None and side not in SIDES:
         raise InputError(f"side = {side!r}: choose left or right.")
     for name, length in (("hand_scale_m", hand_scale_m), ("root_depth_m", root_depth_m)):
@@ -98,13 +103,13 @@ def in_picture(
             raise InputError(f"{name} = {length}: give metres, a number > 0.")
     root, depth = np.zeros(3), None  # in hand scales
     if K is None:
-        uv_px = hand.place_in_box(joints, box)
+        uv_px = hand.place_in_box(joints, box, margin)
     else:
         camera = _checked_intrinsics(K)
         depth = None if hand_scale_m is None or root_depth_m is None else root_depth_m / hand_scale_m
         if depth is not None and depth + joints[:, 2].min() <= 0:
             raise InputError(f"root_depth_m = {root_depth_m}: a part of the hand would lie behind the camera.")
-        root = hand.root_in_box(joints, box, camera, depth)
+        root = hand.root_in_box(joints, box, camera, depth, margin)
         uv_px = hand.project(joints + root, camera)
     absolute = depth is not None
     xyz_m = None if hand_scale_m is None else ((joints + root * absolute) * hand_scale_m).astype(np.float32)

@@ -87,5 +87,5 @@ def part_labelled_loss(
 
 
 def _mean_of(values: Float[Array, " b"], chosen: Bool[Array, " b"]) -> Scalar:
-    """Zero where none is chosen."""
-    return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
+    """NaN where none is chosen: a batch without such a sample has nothing to say of them."""
+    return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.sum(chosen)

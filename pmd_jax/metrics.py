@@ -28,7 +28,7 @@ def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str 
         rule = f"wrist = {start} + {factor:g}·(palm − {start}), "
         box = "GT box of the labelled joints"  # the crops are prepared once, around the palm
     if dataset_config.endswith("mask_box"):
-        box = "box around the hand's pixels"
+        box = "box around the nearest depth segment" if dataset == "stb" else "box around the hand's pixels"
     return (
         f"root middle MCP and scale {joint_0}–middle MCP known, {rule}{box}, {joints}, "
         f"AUC {protocol.auc_from_mm:g}–{protocol.auc_to_mm:g} mm at {protocol.auc_points} thresholds"

@@ -95,6 +95,8 @@ def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] 
         augmentation=_augmentation(config.augment, row.replaces),
         source=SOURCES.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
+        crop_margin=exported.crop_margin,
+        without_joints=config.data.dataset_config.endswith("mask_box"),
         joint_names=hand.JOINT_NAMES,
         formats=FORMATS,
     )

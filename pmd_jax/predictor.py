@@ -30,10 +30,11 @@ class Predictor:
 
     Attributes:
         row, config: which network this is, and the configuration it was trained with.
+        crop_margin: how many times as wide as the joints' larger extent its training crops were: 1.5 around joints.
     """
 
     def __init__(self, exported: export_folder.Exported):
-        self.row, self.config = exported.row, exported.config
+        self.row, self.config, self.crop_margin = exported.row, exported.config, exported.crop_margin
         graph, params = nnx.split(in_row_parts(fold(nnx.merge(exported.network.evaluation, *exported.weights))))
         self._params = jax.device_put(params)
         self._run = jax.jit(functools.partial(_predict, graph))
@@ -67,9 +68,9 @@ class Predictor:
 
         Args:
             image: uint8 RGB (H, W, 3), Pillow's image, or a file's path.
-            box: (x0, y0, side), the square around the hand: left and upper edge and side in pixels, about 1.5 times as
-                wide as the joints' larger extent (`hand.crop_box` makes it of points). It may reach outside the
-                picture. None: the picture's central square, for we have no hand detector.
+            box: (x0, y0, side), the square around the hand: left and upper edge and side in pixels,
+                `crop_margin` times as wide as the joints' larger extent (`hand.crop_box` makes it of points). It may
+                reach outside the picture. None: the picture's central square, for we have no hand detector.
             K: the picture's intrinsics, pixels. Makes `uv_px` a perspective projection.
             hand_scale_m: distance from wrist (joint 0) to middle MCP (joint 9) in metres, about 0.09 for an adult.
                 Gives `xyz_m`, relative to joint 9.
@@ -87,7 +88,8 @@ class Predictor:
         picture = as_picture(image)
         square = central_square(picture) if box is None else checked_box(box, picture)
         crop = hand.crop_rgb(picture, square, 64)
-        return in_picture(self.of_crops(crop[None], mirror)[0], square, K, hand_scale_m, root_depth_m, side=side)
+        joints = self.of_crops(crop[None], mirror)[0]
+        return in_picture(joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin)
 
     def of_crops(self, rgb: UInt8[np.ndarray, "b 64 64 3"], mirror: bool) -> Float[np.ndarray, "b 21 3"]:
         """As `__call__`; if `mirror`, by way of the mirrored crops."""

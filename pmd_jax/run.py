@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from pmd_jax import export_folder, metrics, prepare, sharding, teacher_cache
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
+from pmd_jax.data import hand
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
 from pmd_jax.data.unlabelled import check_teacher, place_depth_origin, take_labels_away, training_part
@@ -231,7 +232,8 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     )
     # Only a teacher's labels matter to others: a student is the end of the line.
     labels = part.key if row.modality == "depth" else ()
-    export_folder.save(workdir / name / "export", name, config, state.weights, labels)
+    margin = hand.crop_margin(part.uv[part.has_label])
+    export_folder.save(workdir / name / "export", name, config, state.weights, labels, margin)
     predicted = predict(recipe, state.weights, splits.test, config.eval_batch, mesh)
     if jax.process_index() == 0:
         np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))

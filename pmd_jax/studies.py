@@ -16,6 +16,7 @@ from pmd_jax.config import (
     AugmentConfig,
     Config,
     ConfigError,
+    DataConfig,
     LossConfig,
     OptimConfig,
     TeacherConfig,
@@ -103,6 +104,7 @@ def as_teacher(config: Config, row: str) -> Config:
     config.augment = AugmentConfig(**flips)
     config.loss, config.optim = LossConfig(), OptimConfig(batch=config.teacher.optim.batch)
     config.model.hidden_before_relu = False
+    config.data.unlabelled_share = DataConfig().unlabelled_share
     config.rows, config.name = (row,), row
     return config
 

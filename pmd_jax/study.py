@@ -45,7 +45,7 @@ TASKS = flags.DEFINE_integer("tasks", int(os.environ.get("SLURM_ARRAY_TASK_COUNT
 JOBS = flags.DEFINE_integer("jobs", 1, "Processes on this machine, one for each device or core.", lower_bound=1)
 
 EXAMPLES = 3  # hands in Figure 7
-PER_RUN = ("samples", "parameters", "steps", "train_seconds", "images_per_s", "protocol")
+PER_RUN = ("samples", "labels", "without_labels", "parameters", "steps", "train_seconds", "images_per_s", "protocol")
 
 
 class Folders(NamedTuple):

@@ -205,7 +205,8 @@ class _Log:
             speed = (step - self._clock_step) * self._batch / (now - self._clock)
             self._clock, self._clock_step = now, step
             self._bar.set_postfix_str(f"{speed:.0f} images/s, loss {values['loss']:.3g}")
-            self._writer.write(step, {**values, "images_per_s": round(speed, 1)})
+            said = {name: value for name, value in values.items() if math.isfinite(value)}  # see losses._mean_of
+            self._writer.write(step, {**said, "images_per_s": round(speed, 1)})
 
 
 @contextmanager

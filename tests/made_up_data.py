@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from conftest import make_columns
 
@@ -11,12 +12,16 @@ from pmd_jax.data.prepared import prepared_features, split_batch
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Takes the place of `rendered_hands/smoke` in a data folder: the same name, configuration and version."""
+    """Takes the place of `rendered_hands` in a data folder: the same name, configurations and version."""
 
     name = "rendered_hands"
     pkg_dir_path = Path(__file__).parent  # TFDS would look for a package of this module's name
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="smoke")]  # noqa: RUF012 - TFDS's own convention
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in ("smoke", "mask_box")]  # noqa: RUF012 - TFDS's own convention
+
+    def __init__(self, labelled: frozenset[str] | None = None, **places):
+        self.labelled = labelled
+        super().__init__(**places)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(builder=self, features=prepared_features(64))
@@ -26,12 +31,20 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, count: int, seed: int):
         columns = make_columns(count, seed)
+        if seed == 0 and self.labelled is not None:
+            nobodys = ~np.isin(columns.key, list(self.labelled))
+            columns.xyz[nobodys], columns.uv[nobodys] = np.nan, np.nan
+            columns.visible[nobodys], columns.is_left[nobodys] = False, False
         arrays = {name: getattr(columns, name) for name in columns._fields}
         yield from split_batch(arrays, [str(key) for key in columns.key])
 
 
-def write_made_up_data(data_dir: Path) -> Path:
-    """Prepares it under `data_dir` and returns that folder."""
-    builder = Builder(data_dir=str(data_dir), config="smoke", file_format="array_record")
+def write_made_up_data(data_dir: Path, config: str = "smoke", labelled: frozenset[str] | None = None) -> Path:
+    """Prepares it under `data_dir` and returns that folder.
+
+    Args:
+        labelled: keys of the training samples that have labels; None: all.
+    """
+    builder = Builder(labelled, data_dir=str(data_dir), config=config, file_format="array_record")
     builder.download_and_prepare(file_format="array_record")
     return data_dir

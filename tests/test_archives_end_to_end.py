@@ -27,11 +27,13 @@ SMALL = (
 )
 
 
-def run(dataset: str, folder: Path, workdir: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """`launch/<dataset>_distill.py` with raw and prepared data under `folder`, on one CPU device."""
+def run(
+    dataset: str, folder: Path, workdir: Path, *arguments: str, job: str = "distill"
+) -> subprocess.CompletedProcess:
+    """`launch/<dataset>_<job>.py` with raw and prepared data under `folder`, on one CPU device."""
     places = (f"--config.data.manual_dir={folder / 'raw'}", f"--config.data.data_dir={folder / 'prepared'}")
     clean = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "pmd_jax.main", f"--config=launch/{dataset}_distill.py", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "pmd_jax.main", f"--config=launch/{dataset}_{job}.py", f"--workdir={workdir}"]
     return subprocess.run(
         [*command, *places, *arguments],
         cwd=ROOT,
@@ -128,6 +130,23 @@ def test_the_export_predicts_from_the_archives_pictures(job):
         pose = pmd_jax.load(job.workdir / "export")(examples["rgb"])
         expected = hand.normalise(examples["xyz_m"])._replace(pose=pose)
         np.testing.assert_allclose(hand.denormalise(expected), examples[f"pose_{STUDENT}"], atol=1e-5)
+
+
+def test_a_half_without_labels(job, tmp_path):
+    """`launch/<dataset>_unlabelled.py`, its four rows: crops that need no joints, for all."""
+    few = ("--config.data.labelled=3", "--config.data.unlabelled_share=0.5", "--config.data.allow_partial=true")
+    done = run(job.dataset, job.folder, tmp_path, *SMALL, *few, job="unlabelled")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["dataset"] == f"{job.dataset}/mask_box"
+    used = {name: (row["labels"], row["without_labels"]) for name, row in results["rows"].items()}
+    labelled_only = ("depth_teacher", "rgb_baseline", "pmd_net")
+    assert used == dict.fromkeys(labelled_only, (3, 0)) | {"pmd_net_unlabelled": (3, TRAIN - 3)}
+    assert all(0 < row["epe_mm"] < 200 for row in results["rows"].values())
+    box = {"rhd": "the hand's pixels", "stb": "the nearest depth segment"}[job.dataset]
+    assert f"known, box around {box}, 21 joints" in results["protocol"]
+    described = json.loads((tmp_path / "export" / "network.json").read_text())
+    assert described["crop_margin"] > 1
 
 
 @pytest.mark.parametrize("job", ["stb"], indirect=True)

@@ -45,7 +45,7 @@ LIMITS = [
     ("loss.lambda_feature", (-1.0, float("inf")), (0.0,), "choose a number ≥ 0"),
     ("data.eval_split", ("train", ""), ("test",), "choose test or validation"),
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
-    ("data.labelled", (-1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 1.0, 3000.0), "a share below 1, or 0 (all)"),
+    ("data.labelled", (-1.0, 1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 2.0, 3000.0), "0 for all (not 1)"),
     ("data.unlabelled_share", (-0.1, 1.0, float("nan")), (0.0, 0.9), "choose 0 (as they come) to below 1"),
     ("data.depth_origin", ("wrist", ""), ("root", "map"), "choose from root, map"),
     ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
@@ -78,6 +78,20 @@ def test_samples_without_labels_need_depths_without_a_root():
     with pytest.raises(ConfigError, match=r"depth_origin = 'root': a sample without labels has no root: choose map"):
         validate(config)
     config.data.depth_origin = "map"
+    config.data.dataset_config = "mask_box"
+    validate(config)
+
+
+@pytest.mark.parametrize("dataset", ["rendered_hands", "rhd", "stb"])
+def test_samples_without_labels_need_crops_without_joints(dataset):
+    """Else the box would tell what the missing labels say. Of other people's data sets we cannot know."""
+    config = changed("rows", ("pmd_net_unlabelled",))
+    config.data.dataset, config.data.depth_origin = dataset, "map"
+    with pytest.raises(ConfigError, match=r"dataset_config = 'default': its crops are made from the joints.* mask_box"):
+        validate(config)
+    config.rows = ("pmd_net",)
+    validate(config)
+    config.rows, config.data.dataset = ("pmd_net_unlabelled",), "my_hands"
     validate(config)
 
 

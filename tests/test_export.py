@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -16,8 +17,8 @@ import pytest
 from conftest import make_columns, small_config, write_export
 
 import pmd_jax
-from pmd_jax import export, export_check, predictor
-from pmd_jax.config import config_hash
+from pmd_jax import export, export_check, export_folder, model_card, predictor
+from pmd_jax.config import DataConfig, config_hash
 from pmd_jax.errors import InputError
 from pmd_jax.export_formats import Format
 
@@ -107,6 +108,24 @@ def test_the_card_is_the_runs(exported):
     card = (exported / "MODEL_CARD.md").read_text()
     for words in ("31.41", "27.18", "0.577", "2,000", "the protocol of this run", "launch/demo.py", "RGB baseline"):
         assert words in card
+    for words in ("about 1.5 times as wide", "made from the true joints"):
+        assert words in card
+    assert "| labels |" not in card
+
+
+@pytest.mark.parametrize(("without_labels", "words"), [(0, "without use of the others"), (13_000, "of 13,000 more")])
+def test_the_card_of_few_labels_and_crops_without_joints(exported, without_labels, words):
+    network = export_folder.read(exported)
+    config = dataclasses.replace(network.config)
+    config.data = DataConfig(dataset="stb", dataset_config="mask_box", labelled=3000.0)
+    summary, records = (json.loads((exported / name).read_text()) for name in ("export.json", "results.json"))
+    records["rows"]["rgb_baseline"] |= {"labels": 3000, "without_labels": without_labels}
+    card = model_card.render(network._replace(config=config, crop_margin=2.38), summary, records)
+    assert "about 2.4 times as wide as the joints' larger" in card
+    assert "| labels | 3,000 samples" in card
+    assert words in card
+    assert "made from the true outline of the hand" in card
+    assert "true joints" not in card
 
 
 def test_an_export_can_be_exported_again(exported, tmp_path):

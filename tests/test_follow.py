@@ -45,6 +45,14 @@ def test_a_box_grows_with_what_it_holds():
     assert follow(views)[-1].side == pytest.approx(START.side * 1.02**9, rel=0.1)
 
 
+def test_wider_crops_stay_wider():
+    still = seen(200, 200, 240)
+    follower = Follower(still, POSE, START, margin=2.4)
+    assert hand.crop_box(follower.place(POSE), 2.4) == pytest.approx(START)
+    follower.saw(still, POSE, START)
+    np.testing.assert_allclose(follower.next_box(still), START, atol=1e-6)
+
+
 def test_a_hand_that_opens_gets_a_larger_box():
     """Its origin and the pixels of a hand scale stay, so the joints decide."""
     still = seen(200, 200, 240)

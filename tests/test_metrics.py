@@ -209,3 +209,4 @@ def test_the_protocol_says_when_no_joint_made_the_crop():
     name = protocol_name(EvaluationConfig(), "rendered_hands", "large_mask_box")
     assert "known, box around the hand's pixels, 21 joints" in name
     assert "GT box" not in name
+    assert "box around the nearest depth segment" in protocol_name(EvaluationConfig(), "stb", "mask_box")

@@ -11,7 +11,7 @@ from conftest import make_columns, small_config, write_export
 from PIL import Image
 
 import pmd_jax
-from pmd_jax import predictor
+from pmd_jax import export_folder, predictor
 from pmd_jax.checkpoint import CheckpointError
 from pmd_jax.config import ConfigError
 from pmd_jax.data import hand
@@ -60,6 +60,35 @@ def test_a_whole_picture(predict):
     assert not found.xyz_is_absolute
     assert found.box == BOX
     assert found.side is None
+
+
+def test_a_network_of_wider_crops(tiny_export, tmp_path):
+    """Its joints fill less of the box, in the picture and in space."""
+    exported = export_folder.read(tiny_export)
+    export_folder.save(tmp_path / "wide", exported.row, exported.config, exported.weights, crop_margin=2.4)
+    wide = pmd_jax.load(tmp_path / "wide")
+    assert wide.crop_margin == 2.4
+    picture = picture_of(BOX, make_columns(1).rgb[0])
+    assert hand.crop_box(wide.from_image(picture, BOX).uv_px, 2.4) == pytest.approx(BOX, abs=1e-3)
+    assert hand.crop_box(wide.from_image(picture, BOX, K).uv_px, 2.4) == pytest.approx(BOX, abs=0.01)
+
+
+@pytest.mark.parametrize("margin", ["-1", "NaN", '"wide"'])
+def test_a_margin_that_is_none(tiny_export, tmp_path, margin):
+    broken = shutil.copytree(tiny_export, tmp_path / "broken")
+    described = (broken / "network.json").read_text()
+    assert '"crop_margin": 1.5' in described
+    (broken / "network.json").write_text(described.replace('"crop_margin": 1.5', f'"crop_margin": {margin}'))
+    with pytest.raises(CheckpointError, match=r"network\.json is broken"):
+        pmd_jax.load(broken)
+
+
+def test_an_export_from_before_margins_were_kept(tiny_export, tmp_path):
+    older = shutil.copytree(tiny_export, tmp_path / "older")
+    described = json.loads((older / "network.json").read_text())
+    del described["crop_margin"]
+    (older / "network.json").write_text(json.dumps(described))
+    assert pmd_jax.load(older).crop_margin == 1.5
 
 
 def test_paths_and_pillows_pictures_are_pictures_too(predict, tmp_path):

@@ -30,6 +30,7 @@ FAST = (
     "--config.teacher.optim.decay_steps=(4,)",
     "--config.eval_batch=16",
     "--config.log_every=1",
+    "--config.data.dataset_config=mask_box",
     "--config.data.depth_origin=map",
     "--config.data.labelled=24",
 )
@@ -37,7 +38,7 @@ FAST = (
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
-    return write_made_up_data(tmp_path_factory.mktemp("data"))
+    return write_made_up_data(tmp_path_factory.mktemp("data"), "mask_box")
 
 
 def run(data_dir: Path, workdir: Path, *arguments: str) -> tuple[int, str]:
@@ -100,12 +101,29 @@ def test_a_run_in_two_parts_ends_with_the_same_bits(data_dir, finished, tmp_path
     np.testing.assert_array_equal(ours["xyz_m"], theirs["xyz_m"])
 
 
+def test_labels_that_nobody_ever_made_change_no_bit(data_dir, finished, tmp_path):
+    """The same pairs, the unused labels never written: the same predictions."""
+    labels = (finished / "depth_teacher" / "export" / "labels.txt").read_text().splitlines()
+    nobodys = write_made_up_data(tmp_path / "data", "mask_box", frozenset(labels))
+    row, taught = "--config.rows=('pmd_net_unlabelled',)", f"--config.teacher.checkpoint={finished}"
+    for folder, data in (("left_out", data_dir), ("never_made", nobodys)):
+        code, output = run(data, tmp_path / folder, row, taught)
+        assert code == 0, output
+    ours, theirs = (
+        np.load(tmp_path / name / "pmd_net_unlabelled" / "predictions.npz") for name in ("left_out", "never_made")
+    )
+    np.testing.assert_array_equal(ours["xyz_m"], theirs["xyz_m"])
+    figures = json.loads((tmp_path / "never_made" / "results.json").read_text())["rows"]["pmd_net_unlabelled"]
+    assert (figures["labels"], figures["without_labels"]) == (24, 48)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--config.data.labelled=73"], ["labelled = 73", "72 training samples"]),
         (["--config.data.labelled=0"], ["all 72 have theirs", "data.labelled"]),
         (["--config.data.depth_origin=root"], ["depth_origin = 'root'", "choose map"]),
+        (["--config.data.dataset_config=smoke"], ["dataset_config = 'smoke'", "made from the joints", "mask_box"]),
         (
             ["--config.data.labelled=12", "TEACHER"],
             ["trained on 12 labels that this run does not use", "data.labelled"],

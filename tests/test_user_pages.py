@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow_datasets.core.registered import skip_registration
 
 from pmd_jax import prepare
 from pmd_jax.data import hand
 from pmd_jax.data.pipeline import read_columns
+from pmd_jax.data.unlabelled import place_depth_origin, training_part
+from pmd_jax.rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +58,8 @@ def own_data(tmp_path, monkeypatch) -> Path:
     for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(prepare, "DATASETS", tmp_path / "datasets")
-    yield tmp_path
+    with skip_registration():  # the builder has the same name in each test
+        yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
         del sys.modules[name]  # the next test finds the real ones again
 
@@ -71,6 +75,33 @@ def test_the_builder_by_example(own_data):
     np.testing.assert_allclose(hand.project(test.xyz, test.K), test.uv, atol=1e-2)
     hands_depth_m = test.depth[test.depth > 0] * hand.DEPTH_UNIT_M
     assert abs(np.median(hands_depth_m) - truth[2, :, 2].mean()) < 0.1
+
+
+def test_frames_without_labels(own_data):
+    """The page's builder with the changes that the page describes; nothing of such a frame needs a joint."""
+    code = python_of("your_data.md")
+    for before, after in (
+        ("margin=1.5,", "margin=1.5,\n                mask=nearest_segment(depth_m),"),
+        ('name="default"', 'name="mask_box"'),
+        ("depth_units, prepared_example", "depth_units, nearest_segment, prepared_example"),
+    ):
+        assert code.count(before) == 1
+        code = code.replace(before, after)
+    (own_data / "datasets" / "my_hands" / "my_hands_dataset_builder.py").write_text(code)
+    frame = own_data / "raw" / "my_hands" / "train" / "0001.json"
+    nobodys = json.loads(frame.read_text()) | {"xyz_m": [[float("nan")] * 3] * 21, "visible": [False] * 21}
+    frame.write_text(json.dumps(nobodys))
+    places = {"data_dir": own_data / "prepared", "manual_dir": own_data / "raw"}
+    folder = prepare.prepare("my_hands", **places, dataset_config="mask_box")
+    train = read_columns(folder, "train")
+    assert dict(zip(train.key, train.has_label.tolist(), strict=True)) == {
+        "my_hands/train/0000": True,
+        "my_hands/train/0001": False,
+    }
+    assert 1 < hand.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
+    assert (train.depth > 0).any((1, 2)).all()
+    part = training_part(ROWS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
+    assert np.isfinite(part.depth_origin_m).all()
 
 
 @pytest.mark.slow

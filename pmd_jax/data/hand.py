@@ -105,6 +105,17 @@ def mask_box(mask: Bool[np.ndarray, "h w"], margin: float = MASK_MARGIN) -> Crop
     return crop_box(corners, margin)
 
 
+def crop_margin(uv: Float[np.ndarray, "n 21 2"], size: int = 64) -> float:
+    """How many times as wide as their joints' larger extent crops are, in the median, to a hundredth.
+
+    `crop_box`'s own margin where it made them; any other rule has one as well, and `place_in_box` needs it.
+
+    Args:
+        uv: joints in crops of `size` pixels, as prepared samples have them.
+    """
+    return round(float(np.median(size / np.ptp(uv, axis=1).max(1))), 2)
+
+
 def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = 1.5) -> Float[np.ndarray, "*b 21 2"]:
     """Pixels of the picture for joints of unknown place, by the crop rule (`crop_box`) turned round.
 

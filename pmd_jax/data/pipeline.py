@@ -18,6 +18,8 @@ from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch
 from pmd_jax.errors import InputError
 
+NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
+
 
 class DataError(InputError):
     """Prepared data that is missing, broken or unfit; the message names it and the remedy."""
@@ -96,15 +98,15 @@ def _check(columns: Columns, folder: Path, remedy: str) -> None:
         scale = hand.normalise(columns.xyz).scale_m
         not_numbers = ~np.isfinite(columns.xyz).all((1, 2)) | ~np.isfinite(columns.uv).all((1, 2))
         faults = {
-            "joints, pixels or intrinsics that are not numbers": (not_numbers & ~unlabelled)
-            | ~np.isfinite(columns.K).all((1, 2)),
+            NOT_NUMBERS: (not_numbers & ~unlabelled) | ~np.isfinite(columns.K).all((1, 2)),
             "wrist and middle MCP at one place, so no hand scale": scale == 0,
             "a root that is not in front of the camera": columns.xyz[:, hand.ROOT, 2] <= 0,
         }
     for fault, where in faults.items():
         if where.any():
             first = columns.key[np.flatnonzero(where)[0]]
-            raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}; {remedy}.")
+            rule = "; a pair without labels has NaN for all joints and none visible" if fault == NOT_NUMBERS else ""
+            raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}{rule}; {remedy}.")
 
 
 def place_joint_0(columns: Columns, rule: str) -> Columns:

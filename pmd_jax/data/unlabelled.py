@@ -83,19 +83,23 @@ def training_part(row: Row, columns: Columns) -> Columns:
 
 
 def check_teacher(taught_by: str, its_labels: frozenset[str] | None, columns: Columns) -> None:
-    """Refuses a teacher that has seen labels which the run leaves out.
+    """Refuses a teacher that has seen labels which the run leaves out or holds out for its choices.
 
     Args:
         taught_by: where the teacher lies.
         its_labels: keys of the samples it was trained on; None where that is not known.
+        columns: the run's training samples.
 
     Raises:
-        InputError: it knows more labels than the run, or does not say.
+        InputError: it knows more labels than the run, or does not say and the run has samples without.
     """
     has_label = columns.has_label
-    if has_label.all():
+    if its_labels is None and has_label.all():
         return
-    remedy = "train one with this run's data.labelled and seed, or leave config.teacher.checkpoint empty"
+    remedy = (
+        "train one with this run's data.labelled, train_samples, validation and seed, or leave "
+        "config.teacher.checkpoint empty"
+    )
     if its_labels is None:
         raise InputError(f"The teacher of {taught_by} does not say which labels it was trained on; {remedy}.")
     foreign = sorted(its_labels - set(columns.key[has_label]))

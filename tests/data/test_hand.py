@@ -154,6 +154,16 @@ def test_placed_joints_have_their_box_as_crop():
         np.testing.assert_allclose(hand.place_in_box(pose, hand.crop_box(uv)), uv, atol=1e-9)
 
 
+@pytest.mark.parametrize("margin", [1.5, 2.38])
+def test_the_margin_of_crops_is_found_in_them(margin):
+    uv = np.stack([sample(seed)[1] for seed in range(10)])
+    crops = np.stack([hand.crop_points(one, hand.crop_box(one, margin), 64) for one in uv]).astype(np.float32)
+    assert hand.crop_margin(crops) == margin
+    pose = uv[0, :, :2] * [1, 1]
+    box = hand.crop_box(pose, margin)
+    np.testing.assert_allclose(hand.place_in_box(pose, box, margin), pose, atol=1e-9)
+
+
 def test_joints_all_at_one_place_are_placed_in_the_middle():
     np.testing.assert_array_equal(hand.place_in_box(np.ones((21, 3)), hand.CropBox(0, 0, 10)), np.full((21, 2), 4.5))
 

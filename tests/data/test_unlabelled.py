@@ -64,10 +64,15 @@ def test_nothing_of_a_label_is_left(columns):
 def test_labels_that_are_other_numbers_give_the_same_samples(columns):
     """What the left-out labels say changes nothing at all of what a run gets to see."""
     kept = take_labels_away(columns, 10, seed=0)
-    spoilt = Columns(**columns._asdict())
     gone = ~kept.has_label
-    spoilt = Columns(**(columns._asdict() | {"xyz": np.where(gone[:, None, None], np.float32(7), columns.xyz)}))
-    for ours, theirs in zip(take_labels_away(spoilt, 10, seed=0), kept, strict=True):
+    spoilt = {
+        "xyz": np.where(gone[:, None, None], np.float32(7), columns.xyz),
+        "uv": np.where(gone[:, None, None], np.float32(7), columns.uv),
+        "visible": columns.visible ^ gone[:, None],
+        "is_left": columns.is_left ^ gone,
+        "depth_origin_m": np.where(gone, np.float32(7), columns.depth_origin_m),
+    }
+    for ours, theirs in zip(take_labels_away(Columns(**(columns._asdict() | spoilt)), 10, seed=0), kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -145,6 +150,14 @@ def test_a_teacher_of_other_labels(columns):
         check_teacher("there", known | {stranger}, kept)
     with pytest.raises(InputError, match="does not say which labels"):
         check_teacher("there", None, kept)
+
+
+@pytest.mark.parametrize("cut", [DataConfig(train_samples=10), DataConfig(validation=10)])
+def test_a_teacher_of_samples_that_the_run_leaves_out_or_chooses_by(columns, cut):
+    train, _ = hold_out(columns, cut)
+    check_teacher("there", frozenset(train.key), train)
+    with pytest.raises(InputError, match=f"trained on {48 - len(train)} labels .* {len(train)} of {len(train)}"):
+        check_teacher("there", frozenset(columns.key), train)
 
 
 # ---- batches
