@@ -132,6 +132,7 @@ def test_the_export_predicts_from_the_archives_pictures(job):
         np.testing.assert_allclose(hand.denormalise(expected), examples[f"pose_{STUDENT}"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_half_without_labels(job, tmp_path):
     """`launch/<dataset>_unlabelled.py`, its four rows: crops that need no joints, for all."""
     few = ("--config.data.labelled=3", "--config.data.unlabelled_share=0.5", "--config.data.allow_partial=true")
