@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import RESULTS, page
+from benchmarks import RESULTS, ROOT, page
 from pmd_jax.data import hand
 from pmd_jax.data.pipeline import read_columns
 from pmd_jax.prepare import prepare
 from tests import mini_archives
 
 FILE = RESULTS / "segment_boxes.json"
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "labels.md"
+PAGE = ROOT / "docs" / "labels.md"
 MARKS = ("<!-- segment-boxes:begin -->", "<!-- segment-boxes:end -->")
 PICTURES = 96
 

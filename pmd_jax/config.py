@@ -197,6 +197,11 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
     _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
 
 
+def cropped_without_joints(dataset_config: str) -> bool:
+    """Whether a data set's configuration of this name has crops that need no joints: its ending says so."""
+    return dataset_config.endswith("mask_box")
+
+
 def _validate_labels(config: Config) -> None:
     data = config.data
     labelled_ok = 0 <= data.labelled < 1 or (math.isfinite(data.labelled) and data.labelled == int(data.labelled) > 1)
@@ -210,7 +215,7 @@ def _validate_labels(config: Config) -> None:
     needs_map = any(ROWS[row].unlabelled for row in config.rows)
     remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
     _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
-    around_joints = data.dataset in WITH_MASK_BOX and not data.dataset_config.endswith("mask_box")
+    around_joints = data.dataset in WITH_MASK_BOX and not cropped_without_joints(data.dataset_config)
     remedy = "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
     _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, remedy)
 

@@ -18,6 +18,7 @@ import jax
 
 from pmd_jax.checkpoint import CheckpointError, load_tree, save_tree
 from pmd_jax.config import Config, from_dict, to_dict
+from pmd_jax.data import hand
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
@@ -32,7 +33,7 @@ class Exported(NamedTuple):
     config: Config
     network: Network
     weights: Weights
-    crop_margin: float = 1.5  # of its training crops (`hand.crop_margin`)
+    crop_margin: float = hand.MARGIN  # of its training crops (`hand.crop_margin`)
 
 
 def copy(source: Path, folder: Path) -> None:
@@ -44,7 +45,12 @@ def copy(source: Path, folder: Path) -> None:
 
 
 def save(
-    folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str] = (), crop_margin: float = 1.5
+    folder: Path,
+    row: str,
+    config: Config,
+    weights: Weights,
+    labels: Iterable[str] = (),
+    crop_margin: float = hand.MARGIN,
 ) -> None:
     """Writes a network to `folder`, replacing what is there; whole or not at all.
 
@@ -114,7 +120,7 @@ def _describe(folder: Path) -> tuple[str, Config, float]:
                 f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
             )
         row, config = described["row"], from_dict(described["config"])
-        margin = float(described.get("crop_margin", 1.5))  # older ones were all cropped around joints
+        margin = float(described.get("crop_margin", hand.MARGIN))  # older ones were all cropped around joints
         if row not in ROWS:
             raise KeyError(row)
         if not 0 < margin < 100:  # also false for NaN

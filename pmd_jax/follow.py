@@ -33,7 +33,11 @@ class Follower:
     """
 
     def __init__(
-        self, rgb: UInt8[np.ndarray, "h w 3"], joints: Float[np.ndarray, "21 3"], box: CropBox, margin: float = 1.5
+        self,
+        rgb: UInt8[np.ndarray, "h w 3"],
+        joints: Float[np.ndarray, "21 3"],
+        box: CropBox,
+        margin: float = hand.MARGIN,
     ):
         self._margin = margin
         uv_px = hand.place_in_box(joints, box, margin)

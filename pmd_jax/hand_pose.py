@@ -89,7 +89,7 @@ def in_picture(
     root_depth_m: float | None = None,
     *,
     side: str | None = None,
-    margin: float = 1.5,
+    margin: float = hand.MARGIN,
 ) -> HandPose:
     """A network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`.
 

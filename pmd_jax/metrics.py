@@ -10,14 +10,14 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
-from pmd_jax.config import EvaluationConfig
+from pmd_jax.config import EvaluationConfig, cropped_without_joints
 from pmd_jax.data import hand
 
 THRESHOLDS_MM = np.arange(0.0, 51.0)  # of the recorded PCK curve, whatever the AUC's range
 
 
 def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str = "default") -> str:
-    """What a figure on a data set means, in words; a configuration that ends in "mask_box" crops without joints."""
+    """What a figure on a data set means, in words."""
     palm = dataset in hand.PALM_DATASETS
     joint_0 = "palm" if palm and protocol.joint_0 == "as_labelled" else "wrist"
     joints = "21 joints" if protocol.count_root else "20 joints, root left out"
@@ -27,7 +27,7 @@ def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str 
         start = hand.JOINT_NAMES[mcp].replace("_mcp", " MCP")
         rule = f"wrist = {start} + {factor:g}·(palm − {start}), "
         box = "GT box of the labelled joints"  # the crops are prepared once, around the palm
-    if dataset_config.endswith("mask_box"):
+    if cropped_without_joints(dataset_config):
         box = "box around the nearest depth segment" if dataset == "stb" else "box around the hand's pixels"
     return (
         f"root middle MCP and scale {joint_0}–middle MCP known, {rule}{box}, {joints}, "

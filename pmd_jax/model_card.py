@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from pmd_jax import metrics
-from pmd_jax.config import AugmentConfig, config_hash
+from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
 from pmd_jax.data import hand
 from pmd_jax.export_folder import Exported
 from pmd_jax.export_formats import FORMATS
@@ -96,7 +96,7 @@ def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] 
         source=SOURCES.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,
-        without_joints=config.data.dataset_config.endswith("mask_box"),
+        without_joints=cropped_without_joints(config.data.dataset_config),
         joint_names=hand.JOINT_NAMES,
         formats=FORMATS,
     )

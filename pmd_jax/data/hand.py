@@ -26,7 +26,8 @@ PALM_DATASETS = ("stb",)  # their joint 0 is the palm centre, not the wrist
 # How others make a wrist of the palm centre: (MCP to start from, how many times as far from it as the palm).
 WRIST_RULES = {"wrist_from_ring": (13, 2.0), "wrist_from_middle": (ROOT, 2.2)}
 BOXES = ("joints", "mask")  # what a crop goes around: the joints' pixels, or the hand's, which needs no label
-MASK_MARGIN = 1.3  # of the box around a mask; makes crops about as wide as around joints with 1.5
+MARGIN = 1.5  # of the box around the joints: its side over their larger extent
+MASK_MARGIN = 1.3  # of the box around a mask; makes crops about as wide as around joints with MARGIN
 DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured
 
 
@@ -76,7 +77,7 @@ class CropBox(NamedTuple):
     side: float
 
 
-def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = 1.5) -> CropBox:
+def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = MARGIN) -> CropBox:
     """The square around all joints, `margin` times their larger extent (docs/paper.md, "crop").
 
     Raises:
@@ -116,7 +117,7 @@ def crop_margin(uv: Float[np.ndarray, "n 21 2"], size: int = 64) -> float:
     return round(float(np.median(size / np.ptp(uv, axis=1).max(1))), 2)
 
 
-def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = 1.5) -> Float[np.ndarray, "*b 21 2"]:
+def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = MARGIN) -> Float[np.ndarray, "*b 21 2"]:
     """Pixels of the picture for joints of unknown place, by the crop rule (`crop_box`) turned round.
 
     Weak perspective: all joints count as equally far from the camera. Their larger extent is then the box's side over
@@ -133,7 +134,7 @@ def root_in_box(
     box: CropBox,
     K: Float[np.ndarray, "3 3"],
     depth: float | None = None,
-    margin: float = 1.5,
+    margin: float = MARGIN,
 ) -> Float[np.ndarray, " 3"]:
     """Where a root-relative pose's root must be in the camera frame for the joints to have `box` as their crop.
 
