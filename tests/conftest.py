@@ -24,6 +24,12 @@ from pmd_jax.rows import ROWS
 from pmd_jax.state import build
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: each worker takes a file at a time, and none should end with one of these."""
+    long_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 def small_config(**changes) -> Config:
     """The smallest network and a few steps."""
     optim = OptimConfig(steps=6, batch=16, learning_rate=1e-3, decay_steps=(4,))

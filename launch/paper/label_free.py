@@ -1,6 +1,6 @@
 """What crops and depth inputs cost that need no joints. Not in the paper; the label study (labels.py) rests on it.
 
-    python -m pmd_jax.study --config=launch/paper/label_free.py:rendered --seeds=3
+    python -m pmd_jax.study --config=launch/paper/label_free.py:rendered --seeds=5
 
 After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
 """
