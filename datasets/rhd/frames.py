@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from pmd_jax.data import hand
 from pmd_jax.data.archive import Archive, ArchiveError, decode_png
 from pmd_jax.data.frames import Outcome, collect, depth_units, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
@@ -33,7 +34,7 @@ class Settings:
     """
 
     size: int = 64
-    margin: float = 1.5
+    margin: float = hand.MARGIN
     box: str = "joints"
     hands: str = "one"
     choose_by: str = "mask"

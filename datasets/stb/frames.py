@@ -30,7 +30,7 @@ class Settings:
     """
 
     size: int = 64
-    margin: float = 1.5
+    margin: float = hand.MARGIN
     box: str = "joints"
     camera: str = "SK"
     full: bool = False
