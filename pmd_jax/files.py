@@ -1,11 +1,57 @@
-"""Files that several processes share."""
+"""Files: written whole or not at all, always as UTF-8, and one writer at a time."""
 
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what the block leaves there takes the place of `path`, on disk before it does.
+
+    If the block or the disk fails, `path` is as it was and nothing is left beside it. Two writers of one path need a
+    lock (`locked`): the name is the same for both, so that what a killed process left is overwritten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all; UTF-8 and plain line ends whatever the locale."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Whole or not at all."""
+    write_text(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 whatever the locale.
+
+    Raises:
+        OSError, UnicodeDecodeError: it is not there, or not text.
+    """
+    return path.read_text(encoding="utf-8")
 
 
 @contextmanager
