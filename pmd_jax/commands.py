@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from absl import flags, logging
 
-from pmd_jax.errors import InputError
+from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_PREEMPTED, InputError
 
-EXIT_BAD_INPUT = 2
-EXIT_DIVERGED = 3
-EXIT_PREEMPTED = 75  # saved and asked to stop: the same command goes on
+_NO_ROOM = "make room, then run the same command again; what was finished is kept"
+_NO_RIGHT = "change its permissions, or name another place"
+OS_REMEDIES = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "this disk can only be read; name another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -63,21 +72,52 @@ def keep_freed_memory() -> None:
 
 
 def exit_code(job: Callable[[], None]) -> int:
-    """Runs a job; how it ended as an exit code, with a sentence where it did not end well."""
-    from pmd_jax.train import Diverged, Preempted
+    """Runs a job; how it ended as an exit code, with a sentence where it did not end well.
+
+    With several processes all end with the same code, and the first that failed says why.
+    """
+    from pmd_jax import distributed  # brings JAX, which must not be imported before it is set up
+
+    sentence, code = _outcome(job)
+    try:
+        distributed.leave(sentence, code)
+    except distributed.OtherFailed as error:  # while waiting for the end of all
+        print(f"Error: {error}", file=sys.stderr)
+        distributed.leave(str(error), error.code)
+    return code
+
+
+def _outcome(job: Callable[[], None]) -> tuple[str, int]:
+    """Runs a job; what to tell the other processes, and the exit code."""
+    from pmd_jax import distributed
+    from pmd_jax.preemption import Preempted
+    from pmd_jax.train import Diverged
 
     try:
         job()
-    except InputError as error:
+        return "", 0
+    except (InputError, Diverged, distributed.OtherFailed) as error:
         print(f"Error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except Diverged as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return EXIT_DIVERGED
+        codes = {Diverged: EXIT_DIVERGED, distributed.OtherFailed: getattr(error, "code", EXIT_FAULT)}
+        return str(error), codes.get(type(error), EXIT_BAD_INPUT)
     except Preempted as error:
         print(f"{error}; run the same command again to go on.", file=sys.stderr)
-        return EXIT_PREEMPTED
-    return 0
+        return str(error), EXIT_PREEMPTED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return "interrupted", EXIT_INTERRUPTED
+    except Exception as error:
+        if isinstance(error, OSError) and (remedy := OS_REMEDIES.get(error.errno or 0)):
+            print(f"Error: {error}: {remedy}.", file=sys.stderr)
+            return f"{error}: {remedy}", EXIT_BAD_INPUT
+        if not distributed.several():
+            raise
+        if (told := distributed.failure_of_another()) is None:
+            traceback.print_exc()
+            first_line = str(error).strip().partition("\n")[0]
+            return f"{type(error).__name__}: {first_line}", EXIT_FAULT
+        print(f"Error: {told}", file=sys.stderr)
+        return str(told), told.code if isinstance(told, distributed.OtherFailed) else EXIT_PREEMPTED
 
 
 def require(extra: str, modules: Iterable[str]) -> None:

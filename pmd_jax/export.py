@@ -87,9 +87,9 @@ def describe(exported: Exported) -> dict[str, Any]:
     """Which network this is, and what it was exported with."""
     import jax
 
+    from pmd_jax.hardware import hardware
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.rows import ROWS
-    from pmd_jax.run import hardware
 
     digest = hashlib.sha256(exported.row.encode())
     for leaf in jax.tree.leaves(exported.weights):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeVar
+
+_SAY_EVERY_S = 60
+
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -55,9 +63,55 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time."""
+def locked(path: Path, what: str = "") -> Iterator[None]:
+    """One process at a time, on all machines that share the disk; the next one waits, and says for whom.
+
+    The kernel ends the lock with its holder, whatever becomes of it. The file stays, and says who has it.
+
+    Args:
+        path: of the lock; a file of its own.
+        what: is locked, in words; "" = a matter of moments, of which nothing is said.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with path.open("a+", encoding="utf-8") as file:
+        _wait_for_lock(file, what)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _wait_for_lock(file: TextIO, what: str) -> None:
+    if not what:
+        _lock(file, 0)
+        return
+    said = -_SAY_EVERY_S
+    while not _lock(file, fcntl.LOCK_NB):
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            file.seek(0)
+            print(f"Waiting for {what}: {file.read() or 'another process'} has it.", file=sys.stderr, flush=True)
+        time.sleep(0.2)
+
+
+def _lock(file: TextIO, flags: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"This disk knows no locks ({file.name}): start nothing twice.", file=sys.stderr, flush=True)
+    return True
+
+
+def wait_for_file(look: Callable[[], Found | None], seconds: float = 60) -> Found | None:
+    """What `look` finds, once it does: a network disk may show a new file to other machines some time later."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from pmd_jax import export_folder, sharding
+from pmd_jax import export_folder
 from pmd_jax.data import hand
 from pmd_jax.data.augment import to_inputs
-from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.data.pipeline import Columns
+from pmd_jax.outputs import compile_outputs, outputs_of
 from pmd_jax.rows import ROWS
 from pmd_jax.state import build
 from pmd_jax.steps import images_of
@@ -56,18 +56,14 @@ def layers_of(exported: export_folder.Exported, columns: Columns, mesh: Mesh) ->
     config = replace(exported.config, model=replace(exported.config.model, hidden_before_relu=True))
     row = ROWS[exported.row]
     network, _ = build(config, row, seed=0)
-    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
 
-    def step(weights, batch):
-        prediction = network.evaluate(weights, images_of(to_inputs(batch), row))
+    def layers(weights, batch):
+        prediction = network.evaluate(weights, images_of(to_inputs(batch), row.modality))
         return prediction.feature, prediction.hidden
 
-    jitted = jax.jit(step, in_shardings=(whole, parts), out_shardings=parts)
-    batches = [
-        jax.tree.map(sharding.to_host, jitted(exported.weights, batch))
-        for batch in evaluation_batches(columns, config.eval_batch, mesh)
-    ]
-    feature, hidden = (np.concatenate(part)[: len(columns)].astype(np.float64) for part in zip(*batches, strict=True))
+    said = outputs_of(compile_outputs(layers, mesh), [exported.weights], columns, config.eval_batch, mesh)
+    pairs = [pair for (pair,) in said]
+    feature, hidden = (np.concatenate(part).astype(np.float64) for part in zip(*pairs, strict=True))
     heads = ("X", "Y", "Z") if hidden.shape[1] == 3 else ("XYZ",)
     return {"feature": feature, **{name: hidden[:, index] for index, name in enumerate(heads)}}
 

@@ -26,15 +26,13 @@ def main(argv: list[str]) -> int:
     workdir = Path(WORKDIR.value or Path("runs") / CONFIG.value.name)
 
     def job() -> None:
-        import jax
-
-        from pmd_jax import distributed, run
+        from pmd_jax import distributed, joining, run
 
         several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
         if DISTRIBUTED.value or several != (None, None, None):
-            distributed.join(*several, JOIN_TIMEOUT.value)
+            joining.join(*several, JOIN_TIMEOUT.value)
         results = run.run(CONFIG.value, workdir)
-        if jax.process_index() == 0:
+        if distributed.is_primary():
             print(f"\n{run.table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")
 
     return commands.exit_code(job)

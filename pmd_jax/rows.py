@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -55,3 +56,9 @@ ROWS = {
         paper_epe_mm=(("rhd", 16.14), ("stb", 6.80)),
     ),
 }
+
+
+def needed_teachers(rows: Iterable[str]) -> list[str]:
+    """The teacher rows that the given rows are distilled from."""
+    teachers = [ROWS[name].teacher for name in rows]
+    return list(dict.fromkeys(name for name in teachers if name is not None))

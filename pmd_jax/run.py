@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib.metadata
 import json
-import os
 import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import export_folder, metrics, prepare, sharding, teacher_cache
+from pmd_jax import distributed, export_folder, files, metrics, preemption, sharding, teacher_cache
 from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.data import hand
 from pmd_jax.data.augment import replace_block, sample_keys
-from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
-from pmd_jax.data.unlabelled import check_teacher, place_depth_origin, take_labels_away, training_part
-from pmd_jax.hardware import hardware
+from pmd_jax.data.pipeline import Columns
+from pmd_jax.data.unlabelled import training_part
+from pmd_jax.hardware import code_digest, hardware, versions
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.optim import optimizer
-from pmd_jax.rows import ROWS
+from pmd_jax.outputs import predict
+from pmd_jax.preemption import Stop
+from pmd_jax.rows import ROWS, needed_teachers
+from pmd_jax.splits import SAMPLES_FILE, Splits, check_labels, check_same, describe, prepare_once, read_splits
 from pmd_jax.state import Weights, build, create_state
 from pmd_jax.steps import Recipe
-from pmd_jax.train import predict, stop_on_sigterm, train_row
+from pmd_jax.train import train_row
 
 # Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
 FREE_FIELDS = (
@@ -46,49 +47,85 @@ FREE_FIELDS = (
 def run(config: Config, workdir: Path) -> dict[str, Any]:
     """Does what of the job is not done yet in `workdir` and returns the content of results.json.
 
+    One run works in a folder at a time; another one waits for it.
+
     Raises:
         InputError: whatever a user can put right; `pmd_jax.main` turns it into a sentence and an exit code.
         Preempted, Diverged: see `pmd_jax.train`.
     """
     validate(config)
-    mesh = sharding.make_mesh()
-    sharding.local_batch(config.eval_batch, mesh, "eval_batch")
-    sharding.local_batch(config.optim.batch, mesh, "optim.batch")
-    sharding.local_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
-    if config.teacher.checkpoint:  # before hours of preparation
-        for row in needed_teachers(config):
-            export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
-    check_workdir(config, workdir)
-    splits = read_splits(config, prepare_once(config))
-    check_labels(config, splits.train)
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        _write_json(workdir / "config.json", to_dict(config))
+    with preemption.watching() as stop, distributed.together(stop):
+        distributed.require_same("code, versions or configuration", fingerprint(config))
+        mesh = sharding.make_mesh()
+        sharding.check_batch(config.eval_batch, mesh, "eval_batch")
+        sharding.check_batch(config.optim.batch, mesh, "optim.batch")
+        sharding.check_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
+        if config.teacher.checkpoint:  # before hours of preparation
+            for row in needed_teachers(config.rows):
+                export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
+        if distributed.is_primary():
+            check_workdir(config, workdir)
+        splits = read_splits(config, prepare_once(config))
+        check_labels(config, splits.train)
+        samples = describe(config, splits)
+        distributed.require_same("prepared samples", samples)
+        with _own(workdir):
+            return _run_here(config, workdir, mesh, splits, samples, stop)
+
+
+def fingerprint(config: Config) -> dict[str, Any]:
+    """What must be the same on all processes, by name: code, libraries, and every field but where the data lie."""
+    fields = to_dict(config)
+    for name in ("data_dir", "manual_dir"):
+        del fields["data"][name]
+    return {"code": code_digest(), **versions(), **_flat(fields, "config")}
+
+
+def _flat(tree: dict[str, Any], where: str) -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{where}.{name}") if isinstance(value, dict) else {f"{where}.{name}": value}
+    return flat
+
+
+@contextmanager
+def _own(workdir: Path) -> Iterator[None]:
+    """The folder is there for all processes, and no other run works in it."""
+    with files.locked(workdir / "lock", f"the folder {workdir}") if distributed.is_primary() else nullcontext():
+        distributed.require_shared(workdir, "--workdir")
+        yield
+
+
+def _run_here(
+    config: Config, workdir: Path, mesh: Mesh, splits: Splits, samples: dict[str, Any], stop: Stop
+) -> dict[str, Any]:
+    """The job in a folder of its own. Raises as `run`."""
     started = _now()
-    with stop_on_sigterm() as stop:
-        for name in rows_to_train(config):
-            if not (workdir / name / "result.json").exists():
-                finish_row(name, config, mesh, splits, workdir, stop)
-    results = collect_results(config, workdir, started)
-    if jax.process_index() == 0:
+    missing = []
+    if distributed.is_primary():
+        check_workdir(config, workdir)  # again: another run may have been here meanwhile
+        check_same(workdir, samples)
+        files.write_json(workdir / "config.json", to_dict(config))
+        files.write_json(workdir / SAMPLES_FILE, samples)
+        missing = [name for name in rows_to_train(config) if not (workdir / name / "result.json").exists()]
+    with stop.at_looks():
+        for name in distributed.broadcast(missing, "what is finished"):
+            finish_row(name, config, mesh, splits, workdir, stop)
+    results = {}
+    if distributed.is_primary():
+        results = collect_results(config, workdir, started)
         export_folder.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
-        _write_json(workdir / "results.json", results)
+        files.write_json(workdir / "results.json", results)
         from pmd_jax import report  # Matplotlib takes a second to import, and the first step need not wait for it
 
         report.write_report(workdir)
-    return results
-
-
-def needed_teachers(config: Config) -> list[str]:
-    """The teacher rows that the configured rows are distilled from."""
-    teachers = [ROWS[name].teacher for name in config.rows]
-    return list(dict.fromkeys(name for name in teachers if name is not None))
+    return distributed.broadcast(results, "the report")
 
 
 def rows_to_train(config: Config) -> list[str]:
     """The configured rows and their teachers first, unless `config.teacher.checkpoint` has these already."""
-    teachers = needed_teachers(config)
+    teachers = needed_teachers(config.rows)
     if config.teacher.checkpoint:
         rows = [name for name in config.rows if name not in teachers]
     else:
@@ -107,7 +144,9 @@ def check_workdir(config: Config, workdir: Path) -> None:
     path = workdir / "config.json"
     if path.exists():
         try:
-            there = to_dict(from_dict(json.loads(path.read_text())))  # fields that are newer than it: at their defaults
+            there = to_dict(
+                from_dict(json.loads(files.read_text(path)))
+            )  # fields that are newer than it: at their defaults
         except ValueError as error:
             raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
         changed = differences(_fixed(to_dict(config)), _fixed(there))
@@ -128,75 +167,7 @@ def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def prepare_once(config: Config) -> Path:
-    """Prepares the data on one process while the others wait; returns the folder of the prepared splits."""
-    data = config.data
-
-    def prepared() -> Path:
-        return prepare.prepare(
-            data.dataset,
-            data_dir=data.data_dir,
-            manual_dir=data.manual_dir,
-            dataset_config=data.dataset_config,
-            allow_partial=data.allow_partial,
-        )
-
-    if jax.process_index() == 0:
-        prepared()
-    _wait_for_all("data prepared")
-    return prepared()
-
-
-def _wait_for_all(where: str) -> None:
-    """What process 0 has written before, all may read after."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(where)
-
-
-class Splits(NamedTuple):
-    """The samples to train on, to watch (if any), and to evaluate on at the end."""
-
-    train: Columns
-    validation: Columns | None
-    test: Columns
-
-
-def read_splits(config: Config, folder: Path) -> Splits:
-    """The prepared splits with joint 0 where the protocol wants it, in training as in evaluation: it sets the scale."""
-
-    def read(split: str) -> Columns:
-        return place_joint_0(read_columns(folder, split), config.evaluation.joint_0)
-
-    def placed(columns: Columns) -> Columns:
-        return place_depth_origin(columns, config.data.depth_origin)
-
-    train, validation = hold_out(read("train"), config.data)
-    train = placed(take_labels_away(train, config.data.labelled, config.seed))
-    validation = None if validation is None else placed(validation)
-    test = validation if config.data.eval_split == "validation" else placed(read("test"))
-    assert test is not None  # validate() made sure of it
-    if not test.has_label.all():
-        raise DataError(f"The test split of {folder} has samples without joints, which no figure can be made of.")
-    return Splits(train, validation, test)
-
-
-def check_labels(config: Config, train: Columns) -> None:
-    """Before anything is trained: each row has the samples it needs, and no teacher knows labels that they do without.
-
-    Raises:
-        InputError: see `training_part` and `check_teacher`.
-    """
-    for name in config.rows:
-        training_part(ROWS[name], train)
-    for row in needed_teachers(config) if config.teacher.checkpoint else ():
-        check_teacher(
-            config.teacher.checkpoint, export_folder.teacher_labels(config.teacher.checkpoint, row, config), train
-        )
-
-
-def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: threading.Event) -> None:
+def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: Stop) -> None:
     """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
     row = ROWS[name]
     optim = config.teacher.optim if row.modality == "depth" else config.optim
@@ -234,9 +205,11 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
     labels = part.key if row.modality == "depth" else ()
     margin = hand.crop_margin(part.uv[part.has_label])
     export_folder.save(workdir / name / "export", name, config, state.weights, labels, margin)
-    predicted = predict(recipe, state.weights, splits.test, config.eval_batch, mesh)
-    if jax.process_index() == 0:
-        np.savez_compressed(workdir / name / "predictions.npz", xyz_m=predicted, key=splits.test.key.astype(str))
+    predicted = predict(network, row.modality, state.weights, splits.test, config.eval_batch, mesh)
+    stop.check(f"after the training of {name}")
+    if distributed.is_primary():
+        with files.replacing(workdir / name / "predictions.npz") as partial, partial.open("wb") as file:
+            np.savez_compressed(file, xyz_m=predicted, key=splits.test.key.astype(str))
         result = {
             "title": row.title,
             "protocol": protocol(config),
@@ -249,15 +222,15 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "images_per_s": round(images_per_s, 1),
             "seed": config.seed,
         }
-        _write_json(workdir / name / "result.json", result)
-    _wait_for_all(f"{name} finished")
+        files.write_json(workdir / name / "result.json", result)
+    distributed.barrier(f"the results of {name}")
 
 
 def validation_figures(
     recipe: Recipe, held_out: Columns, config: Config, mesh: Mesh, weights: Weights
 ) -> dict[str, float | str]:
     """A point of the curves: what the weights reach on the validation samples, and under which protocol."""
-    predicted = predict(recipe, weights, held_out, config.eval_batch, mesh)
+    predicted = predict(recipe.network, recipe.row.modality, weights, held_out, config.eval_batch, mesh)
     figures = metrics.evaluate(predicted, held_out.xyz, config.evaluation)
     named = {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
     return {**named, "protocol": protocol(config)}
@@ -270,7 +243,7 @@ def protocol(config: Config) -> str:
 
 def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:
     """results.json: every finished row and how it came about."""
-    rows = {name: json.loads((workdir / name / "result.json").read_text()) for name in rows_to_train(config)}
+    rows = {name: json.loads(files.read_text(workdir / name / "result.json")) for name in rows_to_train(config)}
     students = [name for name in config.rows if ROWS[name].modality == "rgb"]
     exported = students[-1] if students else config.rows[-1]
     return {
@@ -280,7 +253,7 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
         "exported_row": exported,
         "command": " ".join(["python -m pmd_jax.main", *sys.argv[1:]]),
         "hardware": hardware(),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "orbax-checkpoint")},
+        "versions": versions(),
         "started": started,
         "finished": _now(),
         "seed": config.seed,
@@ -300,21 +273,20 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
     pictures = jnp.asarray(samples.rgb[:6])
     shown = config.augment.__class__(block_size=config.augment.block_size, block_probability=1.0)
     replaced, blocks = replace_block(pictures, sample_keys(config.seed, jnp.int32(0), jnp.arange(len(pictures))), shown)
-    partial = workdir / "examples.partial.npz"
-    np.savez_compressed(
-        partial,
-        rgb=samples.rgb,
-        depth=samples.depth,
-        uv=samples.uv,
-        xyz_m=samples.xyz,
-        K=samples.K,
-        key=samples.key.astype(str),
-        occlusion_before=np.asarray(pictures),
-        occlusion_after=np.asarray(replaced),
-        occlusion_block=np.asarray(blocks),
-        **poses,
-    )
-    os.replace(partial, workdir / "examples.npz")
+    with files.replacing(workdir / "examples.npz") as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            rgb=samples.rgb,
+            depth=samples.depth,
+            uv=samples.uv,
+            xyz_m=samples.xyz,
+            K=samples.K,
+            key=samples.key.astype(str),
+            occlusion_before=np.asarray(pictures),
+            occlusion_after=np.asarray(replaced),
+            occlusion_block=np.asarray(blocks),
+            **poses,
+        )
 
 
 def table(results: dict[str, Any]) -> str:
@@ -338,9 +310,3 @@ def table(results: dict[str, Any]) -> str:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, path)

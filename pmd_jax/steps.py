@@ -36,9 +36,9 @@ class Recipe(NamedTuple):
     augment: AugmentConfig
 
 
-def images_of(inputs: Inputs, row: Row) -> Float[Array, "b 64 64 c"]:
-    """The modality that a row's network sees."""
-    return inputs.depth if row.modality == "depth" else inputs.rgb
+def images_of(inputs: Inputs, modality: str) -> Float[Array, "b 64 64 c"]:
+    """What a network of this modality ("depth" or "rgb") sees."""
+    return inputs.depth if modality == "depth" else inputs.rgb
 
 
 def loss_function(
@@ -46,7 +46,7 @@ def loss_function(
 ) -> tuple[Float[Array, ""], tuple[Tree, Metrics]]:
     """A row's loss on a batch; what is differentiated is the first argument alone."""
     weights = Weights(params, batch_stats)
-    prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row))
+    prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row.modality))
     if recipe.row.modality == "depth":
         loss, metrics = stage_one_loss(prediction, inputs.target)
     elif recipe.row.unlabelled:
@@ -94,7 +94,7 @@ def train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss, **metrics}
 
 
-def predict_step(recipe: Recipe, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
+def predict_step(network: Network, modality: str, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
     """Joints in metres in the camera frame, with the true root and scale (the paper's protocol, section 4.2)."""
-    prediction = recipe.network.evaluate(weights, images_of(to_inputs(batch), recipe.row))
+    prediction = network.evaluate(weights, images_of(to_inputs(batch), modality))
     return hand.denormalise(hand.normalise(batch.xyz)._replace(pose=prediction.pose)).astype(jnp.float32)

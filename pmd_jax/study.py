@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import importlib.metadata
 import json
 import os
 import shlex
@@ -114,12 +113,12 @@ def _figures(config: Config, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _times(runs: list[Run]) -> dict[str, dict[str, Any]]:
-    from pmd_jax import run as job
+    from pmd_jax.hardware import hardware, versions
     from pmd_jax.timing import ms_per_image
 
     measured = ms_per_image({run.variant: run.config for run in runs})
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "flax")}
-    described = {"protocol": "one crop of 64 px, median", "hardware": job.hardware(), "versions": versions}
+    used = {name: versions()[name] for name in ("jax", "flax")}
+    described = {"protocol": "one crop of 64 px, median", "hardware": hardware(), "versions": used}
     return {name: {"ms_per_image": ms, **described} for name, ms in measured.items()}
 
 
@@ -144,7 +143,7 @@ def record_examples(study: Study, folders: Folders) -> None:
 def record_imitation(study: Study, folders: Folders) -> None:
     """imitation.json: what of the teacher's layers PMD-Net took over, for each seed whose runs lie here."""
     from pmd_jax import export_folder, imitation, sharding
-    from pmd_jax import run as job
+    from pmd_jax.splits import prepare_once, read_splits
 
     path, splits = folders.results / "imitation.json", None
     for seed in range(SEEDS.value):
@@ -153,7 +152,7 @@ def record_imitation(study: Study, folders: Folders) -> None:
         if study_results.has_imitation(path, seed) or not all(folder.is_dir() for folder in exports):
             continue
         if splits is None:
-            splits = job.read_splits(configs["pmd_net"], job.prepare_once(configs["pmd_net"]))
+            splits = read_splits(configs["pmd_net"], prepare_once(configs["pmd_net"]))
         held_out = splits.test if splits.validation is None else splits.validation
         teacher, student, baseline = (export_folder.read(folder) for folder in exports)
         shares = imitation.measure(teacher, student, baseline, splits.train, held_out, sharding.make_mesh())

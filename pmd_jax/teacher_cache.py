@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,13 +22,15 @@ from tqdm import tqdm
 from pmd_jax import sharding
 from pmd_jax.config import Config
 from pmd_jax.data.augment import Batch, flip, to_inputs
-from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.data.pipeline import Columns
+from pmd_jax.distributed import barrier, broadcast, is_primary
 from pmd_jax.errors import InputError
-from pmd_jax.files import locked
+from pmd_jax.files import locked, wait_for_file
 from pmd_jax.lessons import Lessons, StoredLessons, flip_choices
 from pmd_jax.models.pmd_net import Prediction
+from pmd_jax.outputs import compile_outputs, outputs_of
+from pmd_jax.preemption import Stop
 from pmd_jax.state import Network, Weights, compute_dtype
-from pmd_jax.train import Preempted
 
 FORMAT = 1  # of the file
 
@@ -63,7 +64,7 @@ def lessons(
     config: Config,
     folder: Path,
     mesh: Mesh,
-    stop: threading.Event,
+    stop: Stop,
 ) -> Lessons | StoredLessons:
     """The teacher's table of the training samples, on the devices where `config.teacher.cache_device_mb` allows it.
 
@@ -71,26 +72,29 @@ def lessons(
         network, weights: the teacher's; the weights on the mesh.
         columns: the training samples.
         folder: where the file is kept, on a disk that all processes share.
-        stop: set when the run is asked to stop.
+        stop: tells when the run is asked to stop.
 
     Raises:
         CacheError: the file cannot be written.
         Preempted: asked to stop while the table was computed; nothing of it is kept.
     """
-    path = folder / f"lessons_{_name(weights, columns, config)}.npy"
+    # Named by process 0: what a process asks a network disk for before it is there may stay "not there" for a minute.
+    path = Path(broadcast(str(folder / f"lessons_{_name(weights, columns, config)}.npy"), "the teacher's table"))
     shape, entry = (len(columns), len(flip_choices(config.augment))), _entry(network, weights)
     megabytes = math.prod(shape) * entry.itemsize / 1e6
     try:
         # Of several runs with one teacher, one computes and the others wait for it.
-        with locked(folder / "lessons.lock") if jax.process_index() == 0 else nullcontext():
-            if _as_process_0(_open(path, shape, entry) is None):
+        with locked(path.with_name("lessons.lock"), "the teacher's table") if is_primary() else nullcontext():
+            missing = is_primary() and _open(path, shape, entry) is None
+            if broadcast(missing, "the teacher's table"):
                 _write(path, shape, entry, _said(network, weights, columns, config, mesh, entry), stop)
     except OSError as error:
         raise CacheError(
             f"The teacher's table {path} could not be written ({error}): make room for {megabytes:.0f} MB and run "
             "again, or add --config.teacher.cache=off."
         ) from error
-    table = _open(path, shape, entry)
+    barrier("the teacher's table")
+    table = wait_for_file(lambda: _open(path, shape, entry))
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
     if megabytes > config.teacher.cache_device_mb:
@@ -128,41 +132,30 @@ def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | N
     return table if table.shape == shape and table.dtype == entry else None
 
 
-def _as_process_0(value: bool) -> bool:
-    """Process 0's value on every process, when all are here."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
-
-
 def _said(
     network: Network, weights: Weights, columns: Columns, config: Config, mesh: Mesh, entry: np.dtype
 ) -> Iterator[np.ndarray]:
     """The table's rows, batch by batch, on every process."""
-    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
-    teach = jax.jit(functools.partial(_teach, network), in_shardings=(whole, parts, whole), out_shardings=parts)
-    choices = flip_choices(config.augment)
-    for batch in evaluation_batches(columns, config.eval_batch, mesh):
-        rows = np.empty((config.eval_batch, len(choices)), entry)
-        for number, said in enumerate([teach(weights, batch, np.array(flips)) for flips in choices]):
+    teach = compile_outputs(functools.partial(_teach, network), mesh)
+    arguments = [(weights, np.array(flips)) for flips in flip_choices(config.augment)]
+    for said in outputs_of(teach, arguments, columns, config.eval_batch, mesh):
+        rows = np.empty((len(said[0].feature), len(said)), entry)
+        for number, of_flip in enumerate(said):
             for name in Lessons._fields:
-                rows[name][:, number] = sharding.to_host(getattr(said, name))
+                rows[name][:, number] = getattr(of_flip, name)
         yield rows
 
 
-def _teach(network: Network, weights: Weights, batch: Batch, flips: Bool[Array, 2]) -> Prediction:
+def _teach(network: Network, arguments: tuple[Weights, Bool[Array, 2]], batch: Batch) -> Prediction:
     """What the teacher says of a batch with the same flips for all."""
+    weights, flips = arguments
     flipped = flip(batch, jnp.broadcast_to(flips, (len(batch.index), 2)))
     return network.evaluate(weights, to_inputs(flipped).depth)
 
 
-def _write(
-    path: Path, shape: tuple[int, int], entry: np.dtype, said: Iterator[np.ndarray], stop: threading.Event
-) -> None:
+def _write(path: Path, shape: tuple[int, int], entry: np.dtype, said: Iterator[np.ndarray], stop: Stop) -> None:
     """Writes the table on process 0, under another name until it is whole; the others take part in what is said."""
-    writes, (samples, _) = jax.process_index() == 0, shape
+    writes, (samples, _) = is_primary(), shape
     unfinished = path.with_suffix(".unfinished") if writes else Path(os.devnull)
     progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not writes)
     try:
@@ -170,14 +163,11 @@ def _write(
             header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for rows in said:
-                if stop.is_set():
-                    raise Preempted("stopped while the teacher's table was computed")
-                kept = rows[: samples - progress.n]  # the last batch is filled up
-                file.write(kept.tobytes())
-                progress.update(len(kept))
+                stop.check("while the teacher's table was computed")
+                file.write(rows.tobytes())
+                progress.update(len(rows))
         if writes:
             os.replace(unfinished, path)
     finally:
         if writes:
             unfinished.unlink(missing_ok=True)
-    _as_process_0(True)  # the others go on when it is there

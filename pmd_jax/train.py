@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,15 +19,13 @@ from pmd_jax import sharding
 from pmd_jax.checkpoint import Checkpoints
 from pmd_jax.config import Config, OptimConfig
 from pmd_jax.data.augment import Batch
-from pmd_jax.data.pipeline import Columns, evaluation_batches, training_batches
+from pmd_jax.data.pipeline import Columns, training_batches
+from pmd_jax.distributed import is_primary
 from pmd_jax.lessons import Lessons, StoredLessons
 from pmd_jax.metric_writer import MetricWriter
+from pmd_jax.preemption import Preempted, Stop
 from pmd_jax.state import TrainState, Weights
-from pmd_jax.steps import Recipe, Teacher, predict_step, train_step
-
-
-class Preempted(Exception):
-    """The run was asked to stop (SIGTERM), has saved, and can go on."""
+from pmd_jax.steps import Recipe, Teacher, train_step
 
 
 class Diverged(RuntimeError):
@@ -58,7 +52,7 @@ def train_row(
     optim: OptimConfig,
     mesh: Mesh,
     workdir: Path,
-    stop: threading.Event,
+    stop: Stop,
 ) -> Trained:
     """Trains a row to its last step, going on from its latest checkpoint where there is one.
 
@@ -68,31 +62,30 @@ def train_row(
         validation: the curve's metrics of some weights, every `config.eval_every` steps.
         name: of the row; names its folder and its lines of metrics.
         optim: the schedule of this stage.
-        stop: set when the run is asked to stop.
+        stop: tells when the run is asked to stop.
 
     Returns:
         The final state, and how fast this call made its steps.
 
     Raises:
-        Preempted: SIGTERM came; a checkpoint is saved.
+        Preempted: asked to stop; a checkpoint is saved.
         Diverged: the loss of a step is not finite; the last good checkpoint is kept.
         CheckpointError: no checkpoint could be written, or the one that is there cannot be read.
     """
-    sharding.local_batch(optim.batch, mesh, "optim.batch")
+    sharding.check_batch(optim.batch, mesh, "optim.batch")
     data = training_batches(
         columns,
         steps=optim.steps,
         batch=optim.batch,
         seed=config.seed,
         unlabelled_share=config.data.unlabelled_share if recipe.row.unlabelled else 0.0,
-        process=jax.process_index(),
-        processes=jax.process_count(),
+        rows=sharding.local_rows(mesh, optim.batch),
     )
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
     state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
     start = int(state.step)
-    writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=jax.process_index() == 0)
+    writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=is_primary())
     step_function, metric_names = compile_step(recipe, mesh)
     log = _Log(writer, metric_names, name, start, optim, config.log_every)
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
@@ -105,7 +98,7 @@ def train_row(
                 state, metrics = step_function(state, taught, sharding.global_array(mesh, batch), seed)
                 log.push(step + 1, metrics)
                 done = step + 1
-                stopping = agree(stop, done)
+                stopping = stop.reached()
                 if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
                     log.drain()  # a state whose loss was not finite is never saved
                     # Saved before the iterator moves, so that state and data agree.
@@ -145,15 +138,6 @@ def compile_step(recipe: Recipe, mesh: Mesh):
     return jitted, names
 
 
-def predict(recipe: Recipe, weights: Weights, columns: Columns, batch: int, mesh: Mesh) -> np.ndarray:
-    """(n,21,3) predicted joints of a whole split, metres, in the split's order, on every process."""
-    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
-    step = jax.jit(functools.partial(predict_step, recipe), in_shardings=(whole, parts), out_shardings=parts)
-    sharding.local_batch(batch, mesh, "eval_batch")
-    poses = [sharding.to_host(step(weights, part)) for part in evaluation_batches(columns, batch, mesh)]
-    return np.concatenate(poses)[: len(columns)]
-
-
 class _Log:
     """Metrics one step late, so that reading them never stalls the device; and the progress bar."""
 
@@ -169,7 +153,7 @@ class _Log:
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5 if tty else 20,
-            disable=jax.process_index() != 0,
+            disable=not is_primary(),
         )
         self._clock = time.perf_counter()
         self._clock_step = start
@@ -207,30 +191,3 @@ class _Log:
             self._bar.set_postfix_str(f"{speed:.0f} images/s, loss {values['loss']:.3g}")
             said = {name: value for name, value in values.items() if math.isfinite(value)}  # see losses._mean_of
             self._writer.write(step, {**said, "images_per_s": round(speed, 1)})
-
-
-@contextmanager
-def stop_on_sigterm():
-    """Turns SIGTERM into an event that the loop looks at.
-
-    Not with several processes: there JAX's own handler tells the others (see `agree`). Nor in a thread other than the
-    main one, where Python does not allow it.
-    """
-    asked = threading.Event()
-    if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def agree(asked: threading.Event, step: int) -> bool:
-    """Whether to stop after this step; with several processes all must stop after the same one."""
-    if jax.process_count() == 1:
-        return asked.is_set()
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.reached_preemption_sync_point(step)

@@ -7,7 +7,8 @@ import time
 import pytest
 from test_multiprocess import free_port, start
 
-from pmd_jax.distributed import DistributedError, join
+from pmd_jax.distributed import DistributedError
+from pmd_jax.joining import join
 
 
 @pytest.mark.parametrize(

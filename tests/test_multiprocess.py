@@ -14,7 +14,7 @@ from conftest import CACHE
 from made_up_data import write_made_up_data
 from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
-from pmd_jax.distributed import LOST_AFTER_S
+from pmd_jax.joining import LOST_AFTER_S
 
 TAUGHT = "--config.rows=('pmd_net',)"
 

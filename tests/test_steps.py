@@ -163,7 +163,7 @@ def test_predictions_are_placed_with_the_true_root_and_scale():
     """`predict_step` undoes the normalisation: root plus scale times the network's pose, in metres."""
     recipe, state, _ = make("rgb_baseline")
     batch = batch_of()
-    predicted = np.asarray(predict_step(recipe, state.weights, batch))
+    predicted = np.asarray(predict_step(recipe.network, recipe.row.modality, state.weights, batch))
     assert predicted.dtype == np.float32
     pose = np.asarray(recipe.network.evaluate(state.weights, to_inputs(batch).rgb).pose)
     root = batch.xyz[:, 9]

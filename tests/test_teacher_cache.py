@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 
 import chex
 import jax
@@ -21,8 +20,8 @@ from pmd_jax.data.augment import training_inputs
 from pmd_jax.data.pipeline import Columns
 from pmd_jax.lessons import Lessons, StoredLessons, flip_choices, look_up
 from pmd_jax.metric_writer import read_metrics
+from pmd_jax.preemption import Preempted, Stop
 from pmd_jax.steps import lesson_of
-from pmd_jax.train import Preempted
 
 SAMPLES = 40
 
@@ -38,7 +37,7 @@ def table_of(folder, config: Config | None = None, columns: Columns | None = Non
     assert recipe.teacher_network is not None
     weights = jax.device_put(jax.tree.map(lambda x: x + seed, weights), sharding.replicated(mesh))
     columns = make_columns(SAMPLES) if columns is None else columns
-    config, stop = config or small_config(), stop or threading.Event()
+    config, stop = config or small_config(), stop or Stop()
     return teacher_cache.lessons(recipe.teacher_network, weights, columns, config, folder, mesh, stop)
 
 
@@ -149,8 +148,8 @@ def test_a_broken_file_is_made_again(tmp_path, counted, size):
 
 
 def test_interrupted_it_leaves_nothing(tmp_path, monkeypatch):
-    stop = threading.Event()
-    stop.set()
+    stop = Stop()
+    stop.asked.set()
     with pytest.raises(Preempted, match="teacher's table"):
         table_of(tmp_path, stop=stop)
     original = teacher_cache._said

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from test_steps import make
 
 from pmd_jax import sharding, train
 from pmd_jax.metric_writer import read_metrics
+from pmd_jax.preemption import Preempted, Stop
 
 
 def train_six_steps(tmp_path, stop=None, teacher=None, **changes):
@@ -30,7 +29,7 @@ def train_six_steps(tmp_path, stop=None, teacher=None, **changes):
         optim=config.optim,
         mesh=mesh,
         workdir=tmp_path,
-        stop=stop or threading.Event(),
+        stop=stop or Stop(),
     )
 
 
@@ -81,9 +80,9 @@ def test_metrics_are_those_of_their_own_step(tmp_path):
 
 def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(tmp_path):
     unbroken = train_six_steps(tmp_path / "unbroken").state
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(train.Preempted, match="step 1 of 6"):
+    stop = Stop()
+    stop.asked.set()
+    with pytest.raises(Preempted, match="step 1 of 6"):
         train_six_steps(tmp_path / "broken", stop=stop, checkpoint_every=100)
     resumed = train_six_steps(tmp_path / "broken", checkpoint_every=100).state
     assert int(resumed.step) == 6

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grain
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Int64
@@ -200,22 +199,21 @@ def training_batches(
     batch: int,
     seed: int,
     unlabelled_share: float = 0.0,
-    process: int = 0,
-    processes: int = 1,
+    rows: Int64[np.ndarray, " local"] | None = None,
 ) -> grain.DatasetIterator:
-    """This process's slices of the global batches of steps 0 … steps−1, as a Grain iterator.
+    """This process's rows of the global batches of steps 0 … steps−1, as a Grain iterator.
 
     Its state holds the step and nothing else, so a run can go on with another number of processes.
 
     Args:
         unlabelled_share: of each batch; 0 = as it comes, by one order over all samples.
+        rows: of each global batch (`sharding.local_rows`); None = all.
     """
     if unlabelled_share and not columns.has_label.all():
         order = TwoOrders(columns.has_label, batch, unlabelled_share, seed)
     else:
         order = Order(len(columns), batch, seed)
-    share = batch // processes
-    mine = slice(process * share, (process + 1) * share)
+    mine = np.arange(batch) if rows is None else rows
     # One reading thread: the order keeps its epoch's permutation, and a gather takes half a millisecond.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
     steps_of_run = grain.MapDataset.range(steps).map(lambda step: columns.gather(order(int(step))[mine]))
@@ -224,10 +222,9 @@ def training_batches(
 
 def evaluation_batches(columns: Columns, batch: int, mesh: Mesh) -> Iterator[Batch]:
     """The whole split in order as global batches; the last is filled up with its first sample (index −1)."""
-    share = batch // jax.process_count()
+    rows = sharding.local_rows(mesh, batch)
     for start in range(0, len(columns), batch):
-        index = np.arange(start, start + batch)
-        filled = columns.gather(np.where(index < len(columns), index, start))
-        filled = filled._replace(index=np.where(index < len(columns), index, -1).astype(np.int32))
-        mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-        yield sharding.global_array(mesh, Batch(*(column[mine] for column in filled)))
+        index = start + rows
+        inside = index < len(columns)
+        mine = columns.gather(np.where(inside, index, start))
+        yield sharding.global_array(mesh, mine._replace(index=np.where(inside, index, -1).astype(np.int32)))

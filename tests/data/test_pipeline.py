@@ -58,8 +58,8 @@ def test_order_changes_with_seed_and_epoch():
 
 def global_batches(columns: Columns, processes: int, steps: int = 7, batch: int = 16, seed: int = 0) -> list:
     shares = [
-        list(training_batches(columns, steps=steps, batch=batch, seed=seed, process=process, processes=processes))
-        for process in range(processes)
+        list(training_batches(columns, steps=steps, batch=batch, seed=seed, rows=rows))
+        for rows in np.split(np.arange(batch), processes)
     ]
     return [jax.tree.map(lambda *parts: np.concatenate(parts), *parts) for parts in zip(*shares, strict=True)]
 
@@ -77,7 +77,7 @@ def test_process_slices_make_up_the_global_batch(columns, processes):
 
 
 def test_processes_share_no_sample(columns):
-    shares = [next(training_batches(columns, steps=1, batch=16, seed=0, process=p, processes=4)) for p in range(4)]
+    shares = [next(training_batches(columns, steps=1, batch=16, seed=0, rows=np.arange(p, 16, 4))) for p in range(4)]
     assert [len(share.index) for share in shares] == [4] * 4
     assert len(np.unique(np.concatenate([share.index for share in shares]))) == 16
 
@@ -98,7 +98,7 @@ def test_iterator_goes_on_where_its_state_was_taken(columns, done):
 def test_iterator_state_suits_another_number_of_processes(columns):
     iterator = training_batches(columns, steps=5, batch=16, seed=0)
     next(iterator), next(iterator)
-    resumed = training_batches(columns, steps=5, batch=16, seed=0, process=1, processes=2)
+    resumed = training_batches(columns, steps=5, batch=16, seed=0, rows=np.arange(8, 16))
     resumed.set_state(iterator.get_state())
     np.testing.assert_array_equal(next(resumed).index, next(iterator).index[8:])
 

@@ -190,10 +190,8 @@ def test_both_streams_go_on_where_they_stopped(columns, share):
     state = iterator.get_state()
     rest = [batch.index.tolist() for batch in iterator]
     halves = []
-    for process in range(2):
-        resumed = training_batches(
-            kept, steps=7, batch=16, seed=0, unlabelled_share=share, process=process, processes=2
-        )
+    for rows in (np.arange(8), np.arange(8, 16)):
+        resumed = training_batches(kept, steps=7, batch=16, seed=0, unlabelled_share=share, rows=rows)
         resumed.set_state(state)
         halves.append([batch.index.tolist() for batch in resumed])
     assert [first + second for first, second in zip(*halves, strict=True)] == rest

@@ -1,0 +1,81 @@
+"""What a network says of every sample of a split, in the split's order: the one way in which splits are evaluated."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int32
+
+from pmd_jax import sharding
+from pmd_jax.data.augment import Batch
+from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.state import Network, Weights
+from pmd_jax.steps import predict_step
+
+Step = Callable[[Any, Batch], tuple[Int32[jax.Array, " b"], Any]]
+
+
+def compile_outputs(function: Callable[[Any, Batch], Any], mesh: Mesh) -> Step:
+    """`function` of (arguments, batch) jitted for the mesh; the samples' indices come back with what it says.
+
+    Args:
+        function: returns a tree of arrays whose first axis is the batch's.
+    """
+    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
+
+    def step(arguments: Any, batch: Batch):
+        return batch.index, function(arguments, batch)
+
+    # Gathered inside the program, so that every process has all of it, in the batch's order whatever the devices'.
+    return jax.jit(step, in_shardings=(whole, parts), out_shardings=whole)
+
+
+def outputs_of(
+    step: Step, arguments: Sequence[Any], columns: Columns, batch: int, mesh: Mesh
+) -> Iterator[tuple[Any, ...]]:
+    """What a compiled step says of a whole split, batch by batch, on every process.
+
+    Args:
+        step: of `compile_outputs`.
+        arguments: each is handed to it with each batch.
+        batch: samples at once, over all devices.
+
+    Yields:
+        A tree of NumPy arrays for each of `arguments`.
+
+    Raises:
+        RuntimeError: samples came back in another order than they were sent; a fault of ours, never to be passed over.
+    """
+    sharding.check_batch(batch, mesh, "eval_batch")
+    for number, part in enumerate(evaluation_batches(columns, batch, mesh)):
+        start, count = number * batch, min(batch, len(columns) - number * batch)
+        said = jax.device_get([step(each, part) for each in arguments])
+        for index, _ in said:
+            if not np.array_equal(index[:count], np.arange(start, start + count)) or (index[count:] != -1).any():
+                raise RuntimeError(f"Samples {start} to {start + count - 1} came back in another order: {index}.")
+        yield tuple(jax.tree.map(lambda array, count=count: array[:count], tree) for _, tree in said)
+
+
+def predict(
+    network: Network, modality: str, weights: Weights, columns: Columns, batch: int, mesh: Mesh
+) -> Float[np.ndarray, "n 21 3"]:
+    """The predicted joints of a whole split, metres, in the split's order, on every process.
+
+    Args:
+        modality: what the network sees: "depth" or "rgb".
+        weights: on the mesh.
+        batch: samples at once, over all devices.
+    """
+    said = outputs_of(_prediction(network, modality, mesh), [weights], columns, batch, mesh)
+    return np.concatenate([poses for (poses,) in said])
+
+
+@functools.lru_cache(maxsize=8)
+def _prediction(network: Network, modality: str, mesh: Mesh) -> Step:
+    """Compiled once a run for each structure: JAX's cache on disk is written by process 0 and read by it alone."""
+    return compile_outputs(functools.partial(predict_step, network, modality), mesh)
