@@ -26,7 +26,7 @@ from pmd_jax import files
 from pmd_jax.errors import EXIT_FAULT, EXIT_PREEMPTED, InputError
 from pmd_jax.preemption import Preempted, Stop
 
-LEAVE_WITHIN_S = 15  # how long a process may go on after another one failed, and process 0 waits for the others
+LEAVE_WITHIN_S = 10  # how long a process may go on after another one failed, and process 0 waits for the others
 SHARED_WITHIN_S = 40  # a network disk may show a new file that late
 _POLL_MS = 500
 _SAY_AFTER_S = 30
@@ -252,6 +252,7 @@ class _Watch(threading.Thread):
         self.stop.failed = failed
         self.stop.interrupt()
         if not self.over.wait(LEAVE_WITHIN_S):
+            print(f"Error: {failed}", file=sys.stderr, flush=True)
             leave(str(failed), failed.code if isinstance(failed, OtherFailed) else EXIT_PREEMPTED)
 
 
