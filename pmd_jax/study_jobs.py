@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 
+from pmd_jax.preemption import SIGNALS
+
 
 def spread(jobs: int, task: int, tasks: int) -> int:
-    """Starts this very command `jobs` times and waits for all; SIGTERM is handed on, so that they save and stop.
+    """Starts this very command `jobs` times and waits for all; SIGTERM and Ctrl-C are handed on once as SIGTERM, so that
+    they save and stop.
 
     Process j sees GPU j only. On the CPU each computes on one core: the networks of the small preset gain nothing from
     a second one, and two runs side by side do.
@@ -29,16 +32,18 @@ def spread(jobs: int, task: int, tasks: int) -> int:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": devices[job], "XLA_FLAGS": flags.strip()}
         share = ["--jobs=1", f"--task={task * jobs + job}", f"--tasks={tasks * jobs}"]
         command = [sys.executable, "-m", "pmd_jax.study", *sys.argv[1:], *share]  # the last of equal flags counts
-        processes.append(subprocess.Popen(command, env=environment))
+        # A group of its own: the terminal's Ctrl-C goes to this process alone, which hands it on.
+        processes.append(subprocess.Popen(command, env=environment, process_group=0))
 
     def hand_on(*_):
         for process in processes:
             process.send_signal(signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, hand_on)
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
     try:
         return max(abs(process.wait()) for process in processes)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         for process in processes:
             process.kill()  # nothing is left behind when this process is interrupted

@@ -21,7 +21,7 @@ RANKS = """
 for rank in 0 1; do SLURM_PROCID=$rank SLURM_LOCALID=$rank "$@" & pids+=($!); done
 code=0; for pid in "${pids[@]}"; do wait "$pid" || code=$?; done; exit $code
 """
-SRUN = '#!/usr/bin/env bash\n[ "$1" = --kill-on-bad-exit=1 ] || exit 99; shift' + RANKS
+SRUN = '#!/usr/bin/env bash\n[ "$1" = --kill-on-bad-exit=0 ] || exit 99; shift' + RANKS
 GCLOUD = (
     '#!/usr/bin/env bash\necho "$@" > "$GCLOUD_SAW"; set -- bash -c "${@: -1:1}"; set -- "$1" "$2" "${3#--command=}"'
     + RANKS
