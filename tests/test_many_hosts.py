@@ -149,29 +149,26 @@ def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, tmp_pat
 # ---- one stops
 
 
-def stages(workdir: Path, started: list[subprocess.Popen]) -> dict:
-    """When each stage of a run of teacher and student has begun, as its files tell."""
-    return {
-        "before the first step": lambda: (workdir / "samples.json").exists(),
-        "between rows": lambda: (workdir / "depth_teacher" / "result.json").exists(),
-        "in the student's steps": lambda: count_lines(workdir) > 8,
-    }
+STAGES = {  # and what tells that it has begun
+    "before the first step": lambda workdir: (workdir / "samples.json").exists(),
+    "between rows": lambda workdir: (workdir / "depth_teacher" / "result.json").exists(),
+    "in the student's steps": lambda workdir: count_lines(workdir) > 8,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["before the first step", "between rows", "in the student's steps"])
-@pytest.mark.parametrize("asked", [0, 1])
+@pytest.mark.parametrize(("stage", "asked"), [*zip(STAGES, (0, 1, 1), strict=True)])
 def test_sigterm_at_any_stage_stops_both_and_nothing_is_lost(data_dir, tmp_path, stage, asked):
     workdir = tmp_path / "run"
     started = launch(data_dir, workdir, 2, 4, TAUGHT)
-    wait_for(started[asked], stages(workdir, started)[stage])
+    wait_for(started[asked], lambda: STAGES[stage](workdir))
     started[asked].send_signal(signal.SIGTERM)
     codes, said = ended(started, time.monotonic())
     assert codes == {75}, said
     assert "run the same command again" in said
     for code, output in finish(launch(data_dir, workdir, 2, 4, TAUGHT)):
         assert code == 0, output
-    assert [line["step"] for line in content(workdir)["metrics"]] == [*range(1, 7), *range(1, 7)]
+    assert [line["step"] for line in content(workdir)["metrics"]] == 3 * [*range(1, 7)]
 
 
 @pytest.mark.slow
@@ -192,6 +189,26 @@ def test_a_resumed_run_stops_before_its_first_step(data_dir, tmp_path):
     assert codes == {75}, said
     assert count_lines(workdir) < 40
     assert count_lines(workdir) >= lines
+
+
+@pytest.mark.slow
+def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_path):
+    """SIGKILL to either process at any moment; the other one ends by itself, and both are started again."""
+    often = (TAUGHT, "--config.checkpoint_every=1", "--config.optim.steps=30", "--config.teacher.optim.steps=30")
+    for code, output in finish(launch(data_dir, tmp_path / "unbroken", 2, 4, *often)):
+        assert code == 0, output
+    workdir, draws = tmp_path / "run", np.random.default_rng(0)
+    for _ in range(int(os.environ.get("KILLS", "4"))):
+        started = launch(data_dir, workdir, 2, 4, *often)
+        time.sleep(draws.uniform(3, 16))
+        killed = started[draws.integers(2)]
+        killed.kill()
+        killed.communicate()
+        for code, output in finish(started):
+            assert code not in (2, 3, 75), output
+    for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
+        assert code == 0, output
+    assert content(workdir) == content(tmp_path / "unbroken")
 
 
 # ---- one fails
