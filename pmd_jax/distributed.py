@@ -36,8 +36,8 @@ class DistributedError(InputError):
     """Processes that cannot come or stay together; the message names the option and the remedy."""
 
 
-class OtherFailed(Exception):
-    """Another process ended the run; its exit code is that of all."""
+class OtherFailed(BaseException):
+    """Another process ended the run; its exit code is that of all. Not an Exception, as `Preempted` is none."""
 
     def __init__(self, sentence: str, code: int):
         super().__init__(sentence)

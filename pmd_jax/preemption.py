@@ -57,15 +57,17 @@ class Stop:
         if not self.several and self.asked.is_set():
             raise Preempted("stopped before the training")
         self._interruptible = False
-        try:
-            yield
-        finally:
-            self._interruptible = True
+        yield
+        self._interruptible = True  # not where an exception is on its way: a second one would take its place
 
     def interrupt(self) -> None:
         """Makes the main thread see, from another one, that `asked` or `failed` is set, where it may be interrupted."""
         if self._interruptible and self._main.ident is not None:
             signal.pthread_kill(self._main.ident, signal.SIGUSR1)
+
+    def over(self) -> None:
+        """From here on nothing is interrupted."""
+        self._interruptible = False
 
     def raise_if_told(self) -> None:
         """What a signal's handler does in the main thread."""
@@ -100,5 +102,8 @@ def watching() -> Iterator[Stop]:
     try:
         yield stop
     finally:
+        stop.over()
+        # The thread that interrupts may be about to: its signal would end the process.
+        before[signal.SIGUSR1] = signal.SIG_IGN
         for number, handler in before.items():
             signal.signal(number, handler)

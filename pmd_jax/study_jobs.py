@@ -11,8 +11,7 @@ from pmd_jax.preemption import SIGNALS
 
 
 def spread(jobs: int, task: int, tasks: int) -> int:
-    """Starts this very command `jobs` times and waits for all; SIGTERM and Ctrl-C are handed on once as SIGTERM, so that
-    they save and stop.
+    """Starts this very command `jobs` times and waits for all; SIGTERM and Ctrl-C are handed on, so that they save.
 
     Process j sees GPU j only. On the CPU each computes on one core: the networks of the small preset gain nothing from
     a second one, and two runs side by side do.
