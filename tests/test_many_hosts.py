@@ -42,7 +42,8 @@ def together(
 ) -> list[subprocess.Popen]:
     """The command as two processes, each after a piece of Python of its own."""
     port = free_port()
-    end = "from absl import app\nfrom pmd_jax import commands as c, main as m\napp.run(m.main, flags_parser=c.parse_flags)"
+    end = "from absl import app\nfrom pmd_jax import commands, main\n"
+    end += "app.run(main.main, flags_parser=commands.parse_flags)"
     started = []
     for process, code in enumerate(codes):
         several = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={process}"]
