@@ -37,6 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def given_path(text: str | Path) -> Path:
+    """A path as somebody wrote it, with ~ as their home: a shell leaves it alone behind "=" and in quotes."""
+    return Path(os.path.expanduser(text))
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Whole or not at all."""
     with replacing(path) as unfinished:

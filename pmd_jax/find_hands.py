@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pmd_jax.boxes import FrameBoxes
 from pmd_jax.data import hand
 from pmd_jax.data.hand import CropBox
 from pmd_jax.errors import InputError
@@ -31,21 +32,33 @@ class Settings:
 
     Attributes:
         box: for every picture, or for a video's first.
-        boxes: by the picture's name; go before `box`.
+        boxes: by the picture's or video's path as given, then by the picture of a video (`boxes.assign`); go before
+            `box`.
         smooth: a video's joints, by a One-Euro filter.
     """
 
     box: tuple[float, float, float] | None = None
-    boxes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    boxes: Mapping[str, FrameBoxes] = field(default_factory=dict)
     mirror: bool = False
     smooth: bool = False
     side: str | None = None
     hand_scale_m: float | None = None
 
-    def box_of(self, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> tuple[CropBox, str]:
-        """Where to look in a picture, and how that is known: "given", or "central"."""
-        box = self.boxes.get(name, self.box)
-        return (central_square(picture), "central") if box is None else (checked_box(box, picture), "given")
+    def box_of(self, source: str, picture: UInt8[np.ndarray, "h w 3"], frame: int | None = None) -> tuple[CropBox, str]:
+        """Where to look in a picture, and how that is known: "given", or "central".
+
+        Raises:
+            InputError: the box makes no sense in this picture; names the picture.
+        """
+        listed = self.boxes.get(source, {})
+        box = listed.get(frame, listed.get(None, self.box))
+        if box is None:
+            return central_square(picture), "central"
+        try:
+            return checked_box(box, picture), "given"
+        except InputError as error:
+            where = source if frame is None else f"{source}, picture {frame}"
+            raise InputError(f"{where}: {error}") from None
 
 
 class Found(NamedTuple):
@@ -76,10 +89,7 @@ def in_pictures(
 
     def look(path: Path) -> _Look:
         picture = read_picture(path)
-        try:
-            box, box_from = settings.box_of(path.name, picture)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        box, box_from = settings.box_of(str(path), picture)
         return _Look(hand.crop_rgb(picture, box, 64), box, box_from)
 
     size = min(BATCH, len(paths))
@@ -114,14 +124,20 @@ def _place(predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox
 def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator[Found]:
     """One hand a picture; each next box follows the last joints (`Follower`), and starts anew if they leave.
 
+    A box that is given for a picture of the video goes before the one that follows.
+
     Raises:
         VideoError: it breaks; what came before has been given.
+        InputError: a box that makes no sense in its picture; likewise.
     """
     follower, smooth_joints, smooth_place = None, OneEuroFilter(video.rate), OneEuroFilter(video.rate)
+    given = settings.boxes.get(video.name, {})
     for number, (rgb, time_s) in enumerate(video):
+        if number in given:
+            follower = None
         box, box_from = follower.next_box(rgb) if follower else None, "followed"
         if box is None or not _is_inside(box, rgb):
-            (box, box_from), follower = settings.box_of(Path(video.name).name, rgb), None
+            (box, box_from), follower = settings.box_of(video.name, rgb, number), None
         joints = predictor.of_crops(hand.crop_rgb(rgb, box, 64)[None], settings.mirror)[0]
         follower = follower or Follower(rgb, joints, box, predictor.crop_margin)
         follower.saw(rgb, joints, box)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from pmd_jax.data.hand import JOINT_NAMES
+from pmd_jax.errors import InputError
+from pmd_jax.files import replacing
 from pmd_jax.find_hands import Found
 from pmd_jax.pictures import read_picture
 from pmd_jax.video import Video, mp4_writer
@@ -21,8 +25,15 @@ from pmd_jax.video import Video, mp4_writer
 FORMATS = ("jsonl", "csv")
 
 
+class _Turn(NamedTuple):
+    """A hand of the video that is being read, for its turntable."""
+
+    joints: Float[np.ndarray, "21 3"]
+    time_s: float
+
+
 class HandFiles:
-    """Where found hands go; a context.
+    """Where found hands go; a context. Whatever ends it, the lines of the hands that came stay.
 
     Args:
         folder: takes joints.jsonl or joints.csv, overlays/ and turntables/; None: lines on the standard output.
@@ -31,98 +42,107 @@ class HandFiles:
 
     Attributes:
         count, unboxed: how many hands came, and how many of them from a central square.
+        problems: a sentence for what could not be drawn.
+
+    Raises:
+        InputError: the folder cannot be written to; entering the context tells.
     """
 
     def __init__(self, folder: Path | None, line_format: str, overlay: bool, turntable: bool):
         self.folder, self.format, self.overlay, self.turntable = folder, line_format, overlay, turntable
         self.count = self.unboxed = 0
-        self._lines: TextIO | None = None
+        self.problems: list[str] = []
+        self._lines: _Lines | None = None
         self._names: set[str] = set()
-        self._film: list[Any] | None = None  # the joints of the video that is being read
+        self._film: list[_Turn] | None = None
         self._write_overlay = None
 
     def __enter__(self) -> HandFiles:
+        if self.folder is not None:
+            _require_writable(self.folder)
         return self
 
-    def __exit__(self, kind, *_) -> None:
-        if self._lines is None or self.folder is None:
-            return
-        self._lines.close()
-        if kind is None:
-            os.replace(self._unfinished, self.folder / f"joints.{self.format}")
-        else:
-            self._unfinished.unlink()
-
-    @property
-    def _unfinished(self) -> Path:
-        assert self.folder is not None
-        return self.folder / f"joints.{self.format}.unfinished"
+    def __exit__(self, *_) -> None:
+        if self._lines is not None:
+            self._lines.close()
 
     def add(self, found: Found) -> None:
-        """The next hand. Nothing is written before the first."""
+        """The next hand. Nothing is written before the first.
+
+        Raises:
+            OSError: its line cannot be written; those before are kept.
+        """
+        if self._lines is None:
+            self._lines = _Lines(self.folder and self.folder / f"joints.{self.format}")
+            if self.format == "csv":
+                self._lines.write(_csv_line(columns()))
+        is_csv = self.format == "csv"
+        line = _csv_line(as_row(found).values()) if is_csv else json.dumps(as_record(found), ensure_ascii=False) + "\n"
+        self._lines.write(line)
         self.count += 1
         self.unboxed += found.box_from == "central"
-        if self._lines is None:
-            self._lines = self._open()
-        if self.format == "csv":
-            csv.writer(self._lines).writerow(as_row(found).values())
-        else:
-            self._lines.write(json.dumps(as_record(found), ensure_ascii=False) + "\n")
-        if self.folder is None:
-            self._lines.flush()  # a program at the other end of the pipe may be waiting
-        if self._film is not None:
-            self._film.append(found.hand.joints)
+        if self._film is not None and self.turntable:
+            self._film.append(_Turn(found.hand.joints, found.time_s or 0.0))
         if self.overlay or self.turntable:
-            self._draw(found)
+            with self._drawing(found.file):
+                self._draw(found)
 
-    def _open(self) -> TextIO:
-        if self.folder is None:
-            lines = sys.stdout
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lines = self._unfinished.open("w", newline="")
-        if self.format == "csv":
-            csv.writer(lines).writerow(columns())
-        return lines
+    @contextmanager
+    def _drawing(self, what: str) -> Iterator[None]:
+        """The numbers are worth more than the drawings: where these do not fit on the disk, those go on."""
+        try:
+            yield
+        except OSError as error:
+            self.overlay = self.turntable = False
+            self.problems.append(
+                f"{what} could not be drawn ({error}), nor was what came after it; its joints are kept. Make room, or "
+                "name another --out."
+            )
+        except InputError as error:  # the picture is gone since it was looked at
+            self.problems.append(f"{error} Its joints are kept.")
 
     def _draw(self, found: Found) -> None:
         from pmd_jax.overlays import TURNS, overlay, turntable  # loads Matplotlib: only when something is drawn
 
         if self._film is not None:
             if self._write_overlay is not None and found.rgb is not None:
-                self._write_overlay(np.asarray(overlay(found.rgb, found.hand)))
+                self._write_overlay(np.asarray(overlay(found.rgb, found.hand)), found.time_s or 0.0)
             return
         name = self._free_name(Path(found.file).stem)
         if self.overlay:
-            overlay(read_picture(found.file), found.hand).save(self._place("overlays", name + ".png"))
+            with replacing(self._path("overlays", name + ".png")) as path:
+                overlay(read_picture(found.file), found.hand).save(path, "PNG")
         if self.turntable:
             first, *others = turntable(np.repeat(found.hand.joints[None], TURNS, 0))
-            path = self._place("turntables", name + ".gif")
-            first.save(path, save_all=True, append_images=others, duration=60, loop=0)
+            with replacing(self._path("turntables", name + ".gif")) as path:
+                first.save(path, "GIF", save_all=True, append_images=others, duration=60, loop=0)
 
     @contextmanager
     def of_video(self, video: Video) -> Iterator[None]:
         """Hands that are added inside belong to this video: their drawings become films."""
-        name = self._free_name(Path(video.name.replace(" ", "_")).stem)
+        name, film = self._free_name(Path(video.name.replace(" ", "_")).stem), ExitStack()
         self._film = []
         try:
-            with ExitStack() as stack:
-                if self.overlay:
-                    writer = mp4_writer(self._place("overlays", name + ".mp4"), video.rate)
-                    self._write_overlay = stack.enter_context(writer)
-                yield
+            if self.overlay:
+                self._write_overlay = film.enter_context(mp4_writer(self._path("overlays", name + ".mp4"), video.rate))
+            yield
         finally:
-            joints, self._film, self._write_overlay = self._film, None, None
-            if self.turntable and joints:
+            turns, self._film, self._write_overlay = self._film, None, None
+            with self._drawing(video.name):
+                film.close()
+            if self.turntable and turns:
                 from pmd_jax.overlays import turntable
 
-                with mp4_writer(self._place("turntables", name + ".mp4"), video.rate) as write:
-                    for image in turntable(np.stack(joints)):
-                        write(np.asarray(image))
+                images = turntable(np.stack([turn.joints for turn in turns]))
+                with (
+                    self._drawing(video.name),
+                    mp4_writer(self._path("turntables", name + ".mp4"), video.rate) as write,
+                ):
+                    for image, turn in zip(images, turns, strict=True):
+                        write(np.asarray(image), turn.time_s)
 
-    def _place(self, kind: str, name: str) -> Path:
+    def _path(self, kind: str, name: str) -> Path:
         assert self.folder is not None
-        (self.folder / kind).mkdir(parents=True, exist_ok=True)
         return self.folder / kind / name
 
     def _free_name(self, stem: str) -> str:
@@ -133,6 +153,54 @@ class HandFiles:
             name = f"{stem}_{number}"
         self._names.add(name)
         return name
+
+
+class _Lines:
+    """Lines of text, to a file that takes its place when it is closed, or to the standard output (no path).
+
+    Always UTF-8. What is no text in a file's name is written as \\udcXX, which JSON reads as what Python has for it.
+    """
+
+    def __init__(self, path: Path | None):
+        self._path, self._file, self._place = path, None, ExitStack()
+        self._end = 0  # of the last whole line
+        if path is not None:
+            self._file = self._place.enter_context(replacing(path)).open("wb", buffering=0)
+
+    def write(self, line: str) -> None:
+        content = line.encode("utf-8", "backslashreplace")
+        if self._file is None:
+            binary = getattr(sys.stdout, "buffer", None)  # a notebook's has none
+            sys.stdout.write(content.decode()) if binary is None else binary.write(content)
+            sys.stdout.flush()  # a program at the other end of the pipe may be waiting
+            return
+        try:
+            written = self._file.write(content)
+            if written < len(content):  # the disk had room for a part; the next write says why
+                self._file.write(content[written:])
+            self._end += len(content)
+        except OSError as error:
+            self._file.truncate(self._end)
+            raise OSError(error.errno, f"{error.strerror}; what was found before is kept", str(self._path)) from None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._place.close()
+
+
+def _require_writable(folder: Path) -> None:
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"--out={folder}: {there} is no folder; name another.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out={folder}: you may not write to {there}; name another folder.")
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue()
 
 
 def as_record(found: Found) -> dict[str, Any]:

@@ -7,12 +7,37 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from pmd_jax.errors import InputError
+from pmd_jax.picture_metadata import orientation, without_metadata
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # what is looked for in folders
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # no others: some of Pillow's start other programs
+_SUFFIXES_OF = {  # no other formats: some of Pillow's start other programs, or take any file for theirs
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+}
+FORMATS = tuple(name for name in _SUFFIXES_OF if name != "AVIF" or "avif" in features.get_supported_modules())
+SUFFIXES = tuple(suffix for name in FORMATS for suffix in _SUFFIXES_OF[name])  # what is looked for in folders
+_MAGIC = (b"\x89PN", b"\xff\xd8\xff")  # of what `without_metadata` knows
+# By EXIF's orientation: whether rows become columns, and which of the two then run the other way.
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 MAX_PIXELS = 80_000_000  # 240 MB decoded; Pillow itself warns at 89 million
 
 
@@ -30,9 +55,7 @@ def read_picture(path: str | Path | io.BytesIO, name: str | None = None) -> UInt
     """
     name = str(path) if name is None else name
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            _refuse_large(image.size, name)
-            return _to_rgb(ImageOps.exif_transpose(image), name)
+        return _read(path, name)
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -43,6 +66,33 @@ def read_picture(path: str | Path | io.BytesIO, name: str | None = None) -> UInt
         unknown = isinstance(error, UnidentifiedImageError)  # its own text names bytes by their address
         reason = "cannot identify image file" if unknown else str(error) or type(error).__name__
         raise PictureError(f"{name}: not a whole picture ({reason}); give a JPEG or PNG.") from None
+
+
+def _read(path: str | Path | io.BytesIO, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """As `_decoded`; if that fails for something in the file that is not needed, once more without it."""
+    try:
+        return _decoded(path, name)
+    except PictureError:
+        raise
+    except Exception:  # see `read_picture`
+        bare = without_metadata(_first_bytes(path, None)) if _first_bytes(path, 3) in _MAGIC else None
+        if bare is None:
+            raise
+        return _decoded(io.BytesIO(bare.content), name, bare.orientation)
+
+
+def _first_bytes(path: str | Path | io.BytesIO, count: int | None) -> bytes:
+    if isinstance(path, io.BytesIO):
+        return path.getvalue()[:count]
+    with open(path, "rb") as file:
+        return file.read(-1 if count is None else count)
+
+
+def _decoded(path: str | Path | io.BytesIO, name: str, turned: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Pillow's pixels, upright; `turned` says how they lie where the file itself does no longer."""
+    with Image.open(path, formats=FORMATS) as image:
+        _refuse_large(image.size, name)
+        return _upright(image, name, turned)
 
 
 def as_picture(image: object) -> UInt8[np.ndarray, "h w 3"]:
@@ -57,13 +107,38 @@ def as_picture(image: object) -> UInt8[np.ndarray, "h w 3"]:
         return read_picture(image)
     if isinstance(image, Image.Image):
         _refuse_large(image.size, "The picture")
-        return _to_rgb(ImageOps.exif_transpose(image), "The picture")
+        return _upright(image, "The picture")
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(f"The picture is {array.dtype}; give uint8 values 0…255.")
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ValueError(f"The picture has shape {array.shape}; give (H, W, 3), red first.")
     return array
+
+
+def turn(
+    rgb: UInt8[np.ndarray, "h w 3"], swap: bool, flip_rows: bool, flip_columns: bool
+) -> UInt8[np.ndarray, "a b 3"]:
+    """Turned by right angles or mirrored: rows become columns if `swap`, then either runs the other way."""
+    rgb = rgb.swapaxes(0, 1) if swap else rgb
+    return np.ascontiguousarray(rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def _upright(image: Image.Image, name: str, turned: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    rgb = _to_rgb(image, name)  # a TIFF is turned when it is loaded, and then says so no more
+    return turn(rgb, *_TURNS[_orientation(image) if turned is None else turned])
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, as EXIF has it."""
+    exif, xmp = (image.info.get(name) or b"" for name in ("exif", "xmp"))
+    found = orientation(exif, xmp) if image.format != "TIFF" else None
+    if found is None:
+        try:
+            found = image.getexif().get(ExifTags.Base.Orientation)  # knows other places where it may be written
+        except Exception:  # as for decoders
+            found = None
+    return found if found in _TURNS else 1
 
 
 def _refuse_large(size: tuple[int, int], name: object) -> None:

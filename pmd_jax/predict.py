@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from pmd_jax import find_hands, pictures, video
+from pmd_jax.boxes import assign, read_boxes
 from pmd_jax.commands import EXIT_BAD_INPUT, set_up_jax
 from pmd_jax.errors import InputError
+from pmd_jax.files import given_path
 from pmd_jax.hand_files import FORMATS, HandFiles
 from pmd_jax.hand_pose import SIDES
 
@@ -25,22 +26,20 @@ class Sources(NamedTuple):
 
     pictures: list[Path]
     videos: list[Path | int]  # a number is a camera
+    skipped: list[str]  # a sentence for each folder that holds other files, too
 
 
 def find_sources(paths: Sequence[str]) -> Sources:
-    """Folders become the pictures and videos in them, in order of their names.
+    """Folders become the pictures and videos in them, in order of their names; ~ is the home folder.
 
     Raises:
         InputError: a path that is not there, or a folder without pictures.
     """
-    sources = Sources([], [])
+    sources = Sources([], [], [])
     for name in paths:
-        path = Path(name)
+        path = given_path(name)
         if path.is_dir():
-            suffixes = (*pictures.SUFFIXES, *video.SUFFIXES)
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
-            if not files:
-                raise InputError(f"{path} holds no picture and no video; looked for {', '.join(suffixes)}.")
+            files = _in_folder(path, sources.skipped)
         elif path.exists():
             files = [path]
         elif name.isdigit():
@@ -53,32 +52,32 @@ def find_sources(paths: Sequence[str]) -> Sources:
     return sources
 
 
-def read_boxes(path: Path) -> dict[str, tuple[float, float, float]]:
-    """The boxes of a JSON lines file, by the name of the picture: {"file": "a.jpg", "box": [x0, y0, side]}.
-
-    The command's own joints.jsonl is such a file.
-
-    Raises:
-        InputError: missing, or a line that is none.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--boxes={path}: cannot be read ({error}).") from None
-    boxes = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            x0, y0, side = map(float, entry["box"])
-            boxes[Path(entry["file"]).name] = (x0, y0, side)
-        except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f'--boxes={path}: line {number} is not {{"file": "a.jpg", "box": [x0, y0, side]}}; put it right.'
-            ) from None
-    return boxes
+def _in_folder(folder: Path, skipped: list[str]) -> list[Path]:
+    """Hidden files are none of them: a Mac leaves ._a.png beside a.png, which holds no picture."""
+    suffixes = (*pictures.SUFFIXES, *video.SUFFIXES)
+    present = sorted(file for file in folder.iterdir() if not file.is_dir())
+    files = [file for file in present if file.suffix.lower() in suffixes and not file.name.startswith(".")]
+    known = set(files)
+    names = _by_kind([file for file in present if file not in known])
+    if not files:
+        held = f" (but {names})" if names else ""
+        raise InputError(f"{folder} holds no picture and no video{held}; looked for {', '.join(suffixes)}.")
+    if names:
+        count = len(present) - len(files)
+        skipped.append(f"{folder}: {count} of {len(present)} files left out, no picture or video by name: {names}.")
+    return files
 
 
-def predict(sources: Sources, checkpoint: str | None, settings: find_hands.Settings, files: HandFiles) -> list[str]:
+def _by_kind(files: Sequence[Path]) -> str:
+    """A name for each kind, and how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for file in files:
+        kinds.setdefault(file.suffix.lower(), []).append(file.name)
+    more = (f" and {len(names) - 1} more {kind}".rstrip() if len(names) > 1 else "" for kind, names in kinds.items())
+    return ", ".join(names[0] + others for names, others in zip(kinds.values(), more, strict=True))
+
+
+def predict(sources: Sources, checkpoint: Path | None, settings: find_hands.Settings, files: HandFiles) -> list[str]:
     """Looks at everything and writes it; returns a sentence for each file that could not be used to its end."""
     from pmd_jax import predictor
 
@@ -94,9 +93,9 @@ def predict(sources: Sources, checkpoint: str | None, settings: find_hands.Setti
                 found = find_hands.in_video(network, opened, settings)
                 for one in tqdm(found, total=opened.frames or None, unit=" pictures", desc=opened.name, disable=None):
                     files.add(one)
-        except video.VideoError as error:  # what was read of it is kept
+        except InputError as error:  # what was read of it is kept, and the others go on
             problems.append(str(error))
-    return problems
+    return [*problems, *files.problems]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (options.overlay or options.turntable) and options.out is None:
             raise InputError("--overlay and --turntable make files: name a folder for them, --out=FOLDER.")
         sources = find_sources(options.paths)
-        boxes = read_boxes(options.boxes) if options.boxes else {}
+        for sentence in sources.skipped:
+            print(sentence, file=sys.stderr)
+        films = [source for source in sources.videos if isinstance(source, Path)]
+        boxes = assign(read_boxes(options.boxes), [*sources.pictures, *films], options.boxes) if options.boxes else {}
         settings = find_hands.Settings(
             options.box, boxes, options.mirror, options.smooth, options.side, options.hand_scale_m
         )
@@ -146,11 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="a picture, a video, a folder of them, a camera's number"
     )
-    parser.add_argument("--checkpoint", help="an export's folder (the demo network, checkpoints/demo)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where files go; else lines on the standard output")
+    parser.add_argument(
+        "--checkpoint",
+        type=given_path,
+        metavar="FOLDER",
+        help="an export (the demo network)",
+    )
+    parser.add_argument(
+        "--out", type=given_path, metavar="FOLDER", help="where files go; else lines to standard output"
+    )
     parser.add_argument("--format", default="jsonl", choices=FORMATS, help="joints.jsonl or joints.csv (%(default)s)")
     parser.add_argument("--box", type=_box, metavar="X0,Y0,SIDE", help="the square around the hand, pixels, everywhere")
-    parser.add_argument("--boxes", type=Path, metavar="FILE", help="a box for each picture: JSON lines, file and box")
+    parser.add_argument("--boxes", type=given_path, metavar="FILE", help="boxes by picture: JSON lines, file and box")
     parser.add_argument("--hand_scale_m", type=float, metavar="M", help="wrist to middle MCP, about 0.09: adds metres")
     parser.add_argument("--side", choices=SIDES, help="which hand it is; handed on")
     parser.add_argument("--mirror", action="store_true", help="for a network trained on the other side's hands only")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +14,16 @@ from jaxtyping import UInt8
 
 from pmd_jax.commands import require
 from pmd_jax.errors import InputError
+from pmd_jax.files import replacing
+from pmd_jax.film_bytes import is_cut
+from pmd_jax.pictures import turn
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+SUFFIXES = (  # what is looked for in folders
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg"),
+    *(".mpe", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".mxf", ".dv", ".y4m", ".mjpeg"),
+)
 SLACK_S = 0.5  # a file's own length is this exact
+TICK = Fraction(1, 90_000)  # s, of the films that we write
 _CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
 
 
@@ -29,7 +35,7 @@ class Frame(NamedTuple):
     """One picture of a video, upright."""
 
     rgb: UInt8[np.ndarray, "h w 3"]
-    time_s: float
+    time_s: float  # from the film's beginning, as players show it
 
 
 def _pyav() -> Any:
@@ -43,8 +49,9 @@ class Video:
     """An open video file, or a camera by its number.
 
     Attributes:
-        rate: pictures a second.
-        frames: how many the file says it has, 0 where it does not say.
+        name: of the file as it was given, or "camera 0".
+        rate: pictures a second, on average.
+        frames: how many the file says it has, 0 where it does not say. With an edit list fewer are shown.
 
     Raises:
         VideoError: missing, no video, damaged at its beginning, or no such camera.
@@ -53,18 +60,34 @@ class Video:
 
     def __init__(self, source: Path | int):
         av = _pyav()
+        self._path = None if isinstance(source, int) else source
         self.name = f"camera {source}" if isinstance(source, int) else str(source)
         try:
             self._container = _open_camera(av, source) if isinstance(source, int) else _open_file(av, source)
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._refuse_cut()
             remedy = "plug it in or give another number" if isinstance(source, int) else "give an MP4"
             raise VideoError(f"{self.name}: cannot be opened ({_reason(error)}); {remedy}.") from None
-        if not self._container.streams.video:
-            raise VideoError(f"{self.name}: has no pictures in it; give a video.")
-        self._stream = self._container.streams.video[0]
+        covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        moving = [stream for stream in self._container.streams.video if not stream.disposition & covers]
+        if not moving:
+            self._refuse_cut()
+            raise VideoError(f"{self.name}: has no moving pictures in it; give a video.")
+        best = self._container.streams.best("video")
+        self._stream = best if best in moving else moving[0]
         self._stream.thread_type = "AUTO"
         self.rate = float(self._stream.average_rate or 30)
         self.frames = 0 if isinstance(source, int) else self._stream.frames
+        self._start_s, self._length_s = (
+            (us or 0) / 1e6 for us in (self._container.start_time, self._container.duration)
+        )
+        self._end_s = 0.0
+        # AVI has no times of showing: those that FFmpeg makes up are out of order where pictures refer to later ones.
+        self._is_avi = self._container.format.name == "avi"
+
+    def _refuse_cut(self) -> None:
+        if self._path is not None and self._path.is_file() and is_cut(self._path):
+            raise VideoError(f"{self.name}: breaks off before its first picture; get the whole file.")
 
     def __iter__(self) -> Iterator[Frame]:
         """The pictures in order.
@@ -72,12 +95,10 @@ class Video:
         Raises:
             VideoError: the file breaks off or is damaged; all pictures before have been given.
         """
-        count, time_s, length_s = 0, 0.0, (self._container.duration or 0) / 1e6
+        count = 0
         try:
-            for picture in self._container.decode(self._stream):
-                rgb = np.rot90(picture.to_ndarray(format="rgb24"), picture.rotation // 90)
-                time_s = count / self.rate if picture.time is None else float(picture.time)
-                yield Frame(np.ascontiguousarray(rgb), time_s)
+            for picture in self._decoded():
+                yield Frame(_upright(picture), self._time_s(picture, count))
                 count += 1
         except (_pyav().error.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name}: breaks after {count} pictures ({_reason(error)}).") from None
@@ -85,9 +106,49 @@ class Video:
             self._container.close()
         if count == 0:
             raise VideoError(f"{self.name}: has no picture that can be read; give another video.")
-        if count < self.frames or (self.frames == 0 and time_s + 1 / self.rate < length_s - SLACK_S):
-            promised = f"{self.frames} pictures" if self.frames else f"{length_s:.1f} s"
+        self._require_whole(count)
+
+    def _time_s(self, picture: Any, count: int) -> float:
+        tick = picture.dts if self._is_avi else picture.pts
+        if tick is None:
+            return count / self.rate
+        if self._is_avi and not count:
+            self._start_s = float(tick * picture.time_base)
+        return float(tick * picture.time_base) - self._start_s
+
+    def _decoded(self) -> Iterator[Any]:
+        """PyAV's pictures. Where the longest of all streams ends is noted on the way, for sound may outlast them."""
+        for packet in self._container.demux():
+            if packet.pts is not None and packet.time_base:
+                self._end_s = max(self._end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            is_dropped = packet.size == 0 and packet.pts is not None  # AVI keeps a place for it; no size ends decoding
+            if packet.stream is self._stream and not is_dropped:
+                yield from packet.decode()
+
+    def _require_whole(self, count: int) -> None:
+        ended_s = self._end_s - self._start_s + 1 / self.rate
+        breaks = self.frames == 0 and ended_s < self._length_s - SLACK_S
+        if self._path is not None and count < (self.frames or count + 1):
+            breaks |= is_cut(self._path)
+        if breaks:
+            promised = f"{self.frames} pictures" if self.frames else f"{self._length_s:.1f} s"
             raise VideoError(f"{self.name}: breaks off after {count} pictures; it should have {promised}.")
+
+
+def _upright(picture: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """As players show it: turned and mirrored as its display matrix says, to right angles.
+
+    The matrix takes (u, v, 1), a row, from the stored picture to the shown one; its first two entries of each row are
+    16.16 fixed point.
+    """
+    rgb = picture.to_ndarray(format="rgb24")
+    side_data = picture.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return rgb
+    (uu, uv, _), (vu, vv, _), _ = np.frombuffer(side_data, "=i4", 9).reshape(3, 3).tolist()
+    if abs(uu) + abs(vv) < abs(uv) + abs(vu):
+        return turn(rgb, swap=True, flip_rows=uv < 0, flip_columns=vu < 0)
+    return turn(rgb, swap=False, flip_rows=vv < 0, flip_columns=uu < 0)
 
 
 def _open_file(av: Any, path: Path) -> Any:
@@ -107,32 +168,76 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def mp4_writer(path: Path, rate: float) -> Iterator[Any]:
-    """Gives a function that adds an RGB picture to an MP4 (H.264); the file is there when the block has ended.
+def mp4_writer(path: Path, rate: float) -> Iterator[Callable[[UInt8[np.ndarray, "h w 3"], float], None]]:
+    """Gives a function that adds an RGB picture and its time (s) to an MP4 (H.264), which is there when the block ends.
 
-    What was written before an error inside the block is kept; nothing is, if that was no picture.
+    What was written before an error inside the block is kept; nothing is, if that was no picture or if the error is
+    the film's own.
+
+    Args:
+        rate: pictures a second, about; each is shown at its own time.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    av = _pyav()
-    unfinished = path.with_name(path.name + ".unfinished")
-    container = av.open(str(unfinished), "w", format="mp4")
-    stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
-    stream.pix_fmt = "yuv420p"  # what browsers play
-    count = 0
+    film: _Film | None = None
 
-    def write(rgb: UInt8[np.ndarray, "h w 3"]) -> None:
-        nonlocal count
-        even = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], mode="edge")  # H.264 wants it
-        if not count:
-            stream.height, stream.width = even.shape[:2]
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-        count += 1
+    def write(rgb: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+        nonlocal film
+        film = film or _Film(path, rate)
+        film.add(rgb, time_s)
 
     try:
         yield write
     finally:
-        if count:
-            container.mux(stream.encode())
-            container.close()
-            os.replace(unfinished, path)
+        if film is not None:
+            film.close()
+
+
+class _Film:
+    """An MP4 that is being written, from its first picture on; after an error of its own all of it is gone."""
+
+    def __init__(self, path: Path, rate: float):
+        self._path, self._rate = path, rate
+        self._last: int | None = None  # tick of the last picture
+        self._first_s = 0.0
+        self._place = replacing(path)
+        self._unfinished = self._place.__enter__()
+        self._is_gone = False
+        with self._or_gone():
+            self._container = _pyav().open(str(self._unfinished), "w", format="mp4")
+            self._stream = self._container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+            self._stream.pix_fmt = "yuv420p"  # what browsers play
+            self._stream.codec_context.time_base = TICK
+
+    def add(self, rgb: UInt8[np.ndarray, "h w 3"], time_s: float) -> None:
+        """The next picture; one that is no later than the last is shown right after it."""
+        even = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], mode="edge")  # H.264 wants it
+        if self._last is None:
+            self._stream.height, self._stream.width = even.shape[:2]
+            self._first_s, tick = time_s, 0
         else:
-            unfinished.unlink(missing_ok=True)
+            tick = max(self._last + 1, round((time_s - self._first_s) / TICK))
+        with self._or_gone():
+            picture = _pyav().VideoFrame.from_ndarray(even, format="rgb24")
+            picture.pts, picture.time_base = tick, TICK
+            self._container.mux(self._stream.encode(picture))
+        self._last = tick
+
+    def close(self) -> None:
+        """The film is whole and takes its place."""
+        if self._is_gone:
+            return
+        with self._or_gone():
+            self._container.mux(self._stream.encode())
+            self._container.close()
+        self._place.__exit__(None, None, None)
+
+    @contextmanager
+    def _or_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (_pyav().error.FFmpegError, OSError) as error:
+            self._is_gone = True
+            self._place.__exit__(type(error), error, None)
+            raise OSError(getattr(error, "errno", None) or 0, _reason(error), str(self._path)) from None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +13,7 @@ from PIL import Image
 from pmd_jax import pictures
 from pmd_jax.pictures import PictureError, as_picture, read_picture
 
+TURNED = (0x0112, 3, 1, b"\6\0\0\0")  # the tag that says that the stored picture lies on its side
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
 
@@ -68,6 +73,131 @@ def test_exif_turns_it_upright(write, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(read_picture(write(Image.fromarray(RGB), exif=exif)), undone(RGB))
+
+
+def test_a_tiff_is_turned_once(write):
+    path = write(Image.fromarray(RGB), "turned.tif", tiffinfo={0x0112: 6})
+    np.testing.assert_array_equal(read_picture(path), RGB.swapaxes(0, 1)[:, ::-1])
+
+
+# ---- metadata never costs a picture
+
+
+def chunk(name: bytes, data: bytes, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data) ^ wrong)
+
+
+def saved(form: str, **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, form, **options)
+    return file.getvalue()
+
+
+def png_with(*chunks: bytes) -> bytes:
+    whole = saved("PNG")
+    return whole[:33] + b"".join(chunks) + whole[33:]
+
+
+def exif_of(*others: tuple[int, int, int, bytes], orientation: tuple[int, int, int, bytes] = TURNED) -> bytes:
+    """A directory of entries: tag, type, count and the four bytes of the value or where it lies."""
+    entries = [struct.pack("<HHI", *entry[:3]) + entry[3] for entry in (*others, orientation)]
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+
+
+NOTE = zlib.compress(b"a" * 3_000_000)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"zTXt", b"note\0\0" + NOTE),
+        chunk(b"iTXt", b"note\0\1\0\0\0" + NOTE),
+        chunk(b"iCCP", b"profile\0\0" + NOTE),
+        chunk(b"iCCP", b"profile\0\5abc"),
+        chunk(b"tEXt", b"note\0abc", wrong=1),
+        chunk(b"cHRM", b"ab"),
+        chunk(b"pHYs", b"ab"),
+        chunk(b"gAMA", b""),
+        chunk(b"acTL", b""),
+    ],
+    ids=lambda extra: f"{extra[4:8].decode()}-{len(extra)}",
+)
+def test_a_png_with_odd_chunks(extra):
+    whole = saved("PNG")
+    at_end = whole.index(b"IEND") - 4
+    for content in (png_with(extra), whole[:at_end] + extra + whole[at_end:]):
+        np.testing.assert_array_equal(read_picture(io.BytesIO(content)), RGB)
+
+
+def test_a_png_with_odd_chunks_keeps_its_transparency_and_its_orientation():
+    image = Image.fromarray(RGB).convert("P")
+    file, transparent = io.BytesIO(), int(np.asarray(image)[0, 0])
+    image.save(file, "PNG", transparency=transparent)
+    whole = file.getvalue()
+    bad = chunk(b"tEXt", b"note\0abc", wrong=1)
+    picture = read_picture(io.BytesIO(whole[:33] + bad + chunk(b"eXIf", exif_of()) + whole[33:]))
+    np.testing.assert_array_equal(picture, read_picture(io.BytesIO(whole)).swapaxes(0, 1)[:, ::-1])
+    assert not picture[0, -1].any()
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xe0\0\x07JFIF\0", b"\xff\xe2\0\x0eICC_PROFILE\0", b"\xff\xee\0\x08Adobe\0"])
+def test_a_jpeg_with_odd_segments(segment):
+    whole = saved("JPEG", exif=b"Exif\0\0" + exif_of())
+    picture = read_picture(io.BytesIO(whole[:2] + segment + whole[2:]))
+    np.testing.assert_array_equal(picture, read_picture(io.BytesIO(whole)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_of((0x011A, 2, 4, b"abc\0")),
+        exif_of((0x011A, 5, 1, struct.pack("<I", 99_999))),
+        exif_of((0x0100, 9, 1, struct.pack("<i", -5))),
+        exif_of((0x010F, 99, 5, bytes(4))),
+        exif_of(orientation=(0x0112, 4, 1, struct.pack("<I", 6))),
+        exif_of(orientation=(0x0112, 2, 2, b"6\0\0\0")),
+        exif_of()[:22],
+    ],
+    ids=["text", "outside", "negative", "unknown", "long", "digit", "cut"],
+)
+def test_odd_tags_beside_the_orientation(form, exif):
+    content = saved(form, exif=(b"Exif\0\0" if form == "JPEG" else b"") + exif)
+    assert read_picture(io.BytesIO(content)).shape == (9, 6, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"\0\1garbage", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_exif_that_is_none(form, exif):
+    content = saved(form, exif=(b"Exif\0\0" if form == "JPEG" else b"") + exif)
+    assert read_picture(io.BytesIO(content)).shape == RGB.shape
+
+
+def test_orientation_by_xmp():
+    xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='6'/>"
+    for extra in ((), (chunk(b"tEXt", b"note\0abc", wrong=1),)):
+        assert read_picture(io.BytesIO(png_with(*extra, chunk(b"iTXt", xmp)))).shape == (9, 6, 3)
+
+
+# ---- formats
+
+
+def test_folders_are_searched_for_all_that_is_read():
+    Image.init()
+    for form in pictures.FORMATS:
+        known = {suffix for suffix, name in Image.registered_extensions().items() if name == form}
+        assert known - {".avifs", ".pfm"} <= set(pictures.SUFFIXES)  # sequences, and floating point
+
+
+@pytest.mark.parametrize("name", ["a.avif", "a.jp2", "a.ppm", "a.jfif", "a.dib"])
+def test_more_formats(write, name):
+    if name == "a.avif" and "AVIF" not in pictures.FORMATS:
+        pytest.skip("this Pillow has no AVIF")
+    flat = np.full((48, 64, 3), (200, 120, 40), np.uint8)
+    assert abs(read_picture(write(Image.fromarray(flat), name)).astype(int) - flat).max() < 8
+
+
+# ---- what is no picture
 
 
 @pytest.mark.parametrize(

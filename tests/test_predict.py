@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
+import io
 import json
+import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -11,10 +16,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from film_files import write_film
 from PIL import Image
 
 import pmd_jax
-from pmd_jax import find_hands, predict, predictor, video
+from pmd_jax import files, find_hands, hand_files, predict, predictor, video
 from pmd_jax.commands import EXIT_BAD_INPUT
 from pmd_jax.data import hand
 from pmd_jax.hand_files import columns
@@ -76,7 +82,8 @@ def nothing_in(out: Path) -> bool:
 def test_a_folder_with_a_box(command, folder, tiny_export, tmp_path):
     """Each line is what `from_image` says of that picture."""
     code, output, said = command(folder, f"--box={BOX}", f"--out={tmp_path}", "--hand_scale_m=0.09", "--side=right")
-    assert (code, output, said) == (0, "", "")
+    assert (code, output) == (0, "")
+    assert said == f"{folder}: 1 of 4 files left out, no picture or video by name: notes.txt.\n"
     lines = lines_of(tmp_path)
     assert [Path(line["file"]).name for line in lines] == ["a.png", "b.jpg", "c.png"]
     network = pmd_jax.load(tiny_export)
@@ -133,6 +140,37 @@ def test_a_box_for_each_picture(command, folder, tmp_path):
     assert lines_of(tmp_path / "second") == lines_of(tmp_path / "first")
 
 
+@pytest.mark.parametrize("kind", ["folders", "video"])
+def test_its_own_lines_give_the_same_boxes_again(command, tmp_path, kind):
+    """Of two folders with pictures of one name, and of a video whose box moves."""
+    if kind == "video":
+        sources = [write_video(tmp_path / "drift.mp4", 4)]
+        lines = [{"file": str(sources[0]), "frame": i, "box": [10 * i, 20, 100]} for i in range(4)]
+    else:
+        sources = [tmp_path / name for name in ("s1", "s2")]
+        for seed, source in enumerate(sources):
+            source.mkdir()
+            Image.fromarray(noise(seed)).save(source / "frame.png")
+        lines = [{"file": str(source / "frame.png"), "box": [i, 2, 100]} for i, source in enumerate(sources)]
+    boxes = tmp_path / "boxes.jsonl"
+    boxes.write_text("\n".join(map(json.dumps, lines)))
+    for out in (tmp_path / "first", tmp_path / "second"):
+        code, _, said = command(*sources, f"--boxes={boxes}", f"--out={out}")
+        assert (code, said) == (0, "")
+        assert [line["box"] for line in lines_of(out)] == [line["box"] for line in lines]
+        assert {line["box_from"] for line in lines_of(out)} == {"given"}
+        boxes = out / "joints.jsonl"
+    assert lines_of(tmp_path / "first") == lines_of(tmp_path / "second")
+
+
+def test_paths_may_begin_with_a_tilde(command, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(folder / "a.png", tmp_path / "a.png")
+    (tmp_path / "boxes").write_text('{"file": "a.png", "box": [1, 2, 100]}')
+    assert command("~/a.png", "--boxes=~/boxes", "--out=~/out")[0] == 0
+    assert [line["box"] for line in lines_of(tmp_path / "out")] == [[1, 2, 100]]
+
+
 def test_the_demo_network_is_the_default(tiny_export, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "DEMO", tiny_export)
     assert predict.main([str(folder), f"--out={tmp_path}"]) == 0
@@ -154,6 +192,52 @@ def test_overlays_and_turntables(command, folder, tmp_path):
             assert film.n_frames == 36
 
 
+# ---- names
+
+
+@pytest.mark.parametrize("line_format", ["jsonl", "csv"])
+def test_a_name_that_is_no_text_costs_nothing(command, folder, tmp_path, line_format):
+    """Its bytes are no UTF-8; the lines are, and JSON gives the name back."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe4d"))
+    shutil.copy(folder / "a.png", f"{odd}.png")
+    write_video(tmp_path / "film.mp4", 2).rename(f"{odd}.mp4")
+    given = [folder / "c.png", f"{odd}.png", f"{odd}.mp4", f"--box={BOX}", f"--format={line_format}"]
+    code, output, _ = command(*given)
+    assert code == 0
+    code, _, said = command(*given, f"--out={tmp_path / 'out'}", "--overlay", "--turntable")
+    assert (code, "Error" in said) == (0, False)
+    text = (tmp_path / "out" / f"joints.{line_format}").read_text(encoding="utf-8")
+    assert text.splitlines() == output.splitlines()
+    if line_format == "jsonl":
+        assert [line["file"] for line in lines_of(tmp_path / "out")] == list(map(str, [*given[:3], given[2]]))
+        boxes = f"--boxes={tmp_path / 'out' / 'joints.jsonl'}"
+        code, _, said = command(f"{odd}.png", boxes, f"--out={tmp_path / 'again'}")
+        assert (code, said) == (0, "")
+    else:
+        assert "b\\udce4d.png" in text
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 3
+
+
+def test_lines_are_utf_8_in_any_locale(folder, tiny_export, tmp_path, monkeypatch):
+    shutil.copy(folder / "a.png", tmp_path / "手.png")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    assert predict.main([str(tmp_path / "手.png"), f"--checkpoint={tiny_export}"]) == 0
+    assert json.loads(written.getvalue().decode("utf-8"))["file"] == str(tmp_path / "手.png")
+
+
+def test_a_folder_says_what_it_leaves_out(command, folder, tmp_path):
+    for name in ("a.png", "d.jfif"):
+        shutil.copy(folder / ("a.png" if name == "a.png" else "b.jpg"), tmp_path / name)
+    write_video(tmp_path / "f.ts", 2)
+    for name in ("._a.png", "x.HEIC", "y.HEIC", "z.heic", "README"):
+        (tmp_path / name).write_bytes(b"none")
+    code, output, said = command(tmp_path, f"--box={BOX}")
+    assert code == 0
+    assert [Path(json.loads(line)["file"]).name for line in output.splitlines()] == ["a.png", "d.jfif", "f.ts", "f.ts"]
+    assert "5 of 8 files left out, no picture or video by name: ._a.png, README, x.HEIC and 2 more .heic." in said
+
+
 # ---- videos
 
 
@@ -170,6 +254,22 @@ def test_a_video(command, tmp_path):
     assert places[-1, 0] - places[0, 0] == pytest.approx(33, abs=12)
     for kind in ("overlays", "turntables"):
         assert sum(1 for _ in video.Video(tmp_path / kind / "drift.mp4")) == 12
+
+
+def test_films_keep_each_pictures_time(command, tmp_path):
+    path = write_film(tmp_path / "film.mp4", [0, 0.1, 0.2, 3.0, 5.3])
+    command(path, "--box=0,0,48", f"--out={tmp_path / 'out'}", "--overlay", "--turntable")
+    for kind in ("overlays", "turntables"):
+        frames = video.Video(tmp_path / "out" / kind / "film.mp4")
+        assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.2, 3.0, 5.3], abs=1e-3)
+
+
+def test_a_box_that_does_not_fit_a_video_costs_that_video_only(command, tmp_path):
+    wide, small = write_video(tmp_path / "a.mp4", 2), write_film(tmp_path / "b.mp4", [0, 0.1])
+    code, _, said = command(wide, small, wide, "--box=200,0,50", f"--out={tmp_path}")
+    assert code == EXIT_BAD_INPUT
+    assert "b.mp4, picture 0: box = (200.0, 0.0, 50.0) lies outside the picture of 64 × 48" in said
+    assert [Path(line["file"]).name for line in lines_of(tmp_path)] == ["a.mp4"] * 4
 
 
 def test_a_video_that_breaks_keeps_what_was_read(command, tmp_path):
@@ -208,6 +308,63 @@ def test_without_pyav_the_sentence_says_what_to_install(command, tmp_path, monke
     assert code == EXIT_BAD_INPUT
     assert "the extra 'video' is not installed" in said
     assert nothing_in(tmp_path / "out")
+
+
+# ---- a full disk
+
+
+@pytest.mark.parametrize("kind", ["overlay", "turntable"])
+@pytest.mark.parametrize("source", ["pictures", "video"])
+def test_a_drawing_that_does_not_fit_leaves_the_lines(command, folder, tmp_path, monkeypatch, kind, source):
+    sources = [write_video(tmp_path / "film.mp4", 3)] if source == "video" else [folder / "a.png", folder / "c.png"]
+    replacing = files.replacing
+
+    @contextlib.contextmanager
+    def full(path):
+        with replacing(path) as unfinished:
+            yield unfinished
+            if path.name.startswith("joints") is False:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    for module in (hand_files, video):
+        monkeypatch.setattr(module, "replacing", full)
+    code, _, said = command(*sources, f"--box={BOX}", f"--out={tmp_path / 'out'}", f"--{kind}")
+    assert code == EXIT_BAD_INPUT
+    assert said.count("No space left on device") == 1
+    assert "its joints are kept. Make room" in said
+    assert len(lines_of(tmp_path / "out")) == (3 if source == "video" else 2)
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["joints.jsonl"]
+
+
+def test_lines_that_do_not_fit_leave_those_before(command, folder, tmp_path):
+    command(folder, f"--out={tmp_path}")
+    first = (tmp_path / "joints.jsonl").read_bytes().splitlines(keepends=True)[0]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(first) + 100, before[1]))
+    try:
+        code, _, said = command(folder, f"--out={tmp_path / 'out'}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == EXIT_BAD_INPUT
+    assert "what was found before is kept" in said
+    assert (tmp_path / "out" / "joints.jsonl").read_bytes() == first
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["joints.jsonl"]
+
+
+@pytest.mark.parametrize("out", ["a.png", "a.png/deeper"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_done(command, folder, out, monkeypatch):
+    monkeypatch.setattr(predictor, "load", lambda *_: pytest.fail("loaded"))
+    code, _, said = command(folder / "a.png", f"--out={folder / out}")
+    assert code == EXIT_BAD_INPUT
+    assert f"--out={folder / out}: {folder / 'a.png'} is no folder; name another" in said
+
+
+def test_a_folder_without_the_right_to_write(command, folder, tmp_path, monkeypatch):
+    """The tests may run as root, who may write anywhere."""
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    code, _, said = command(folder / "a.png", f"--out={tmp_path / 'out'}")
+    assert code == EXIT_BAD_INPUT
+    assert f"--out={tmp_path / 'out'}: you may not write to {tmp_path}; name another folder." in said
 
 
 # ---- bad input
