@@ -20,6 +20,7 @@ import numpy as np
 from pmd_jax import commands
 from pmd_jax.data import hand
 from pmd_jax.errors import InputError
+from pmd_jax.files import given_path
 from pmd_jax.pictures import read_picture
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def page() -> str:
 
 
 def server(network: Predictor) -> Starlette:
-    """GET / is the page; POST /hand takes a picture's bytes, with `find_hand`'s wishes in the query."""
+    """GET / is the page; POST /hand takes a picture's bytes, with `find_hand`'s wishes in the query.
+
+    Either below any prefix, too: not every proxy takes off what it puts before the path.
+    """
     import anyio
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
@@ -91,7 +95,8 @@ def server(network: Predictor) -> Starlette:
         except InputError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
-    return Starlette(routes=[Route("/", index), Route("/hand", found, methods=["POST"])])
+    posts = [Route(path, found, methods=["POST"]) for path in ("/hand", "/{prefix:path}/hand")]
+    return Starlette(routes=[*posts, Route("/{prefix:path}", index)])
 
 
 async def read_body(request: Request) -> bytes:
@@ -107,14 +112,14 @@ async def read_body(request: Request) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m pmd_jax.app", description="A page that shows hands in pictures.")
-    parser.add_argument("--checkpoint", metavar="FOLDER", help="an export's folder (checkpoints/demo)")
+    parser.add_argument("--checkpoint", type=given_path, metavar="FOLDER", help="an export's folder (checkpoints/demo)")
     parser.add_argument("--host", default="127.0.0.1", help="who may connect: this machine only (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
     options = parser.parse_args(arguments)
     return commands.exit_code(lambda: _serve(options.checkpoint, options.host, options.port))
 
 
-def _serve(checkpoint: str | None, host: str, port: int) -> None:
+def _serve(checkpoint: Path | None, host: str, port: int) -> None:
     commands.require("app", NEEDS)
     commands.set_up_jax()
     import uvicorn
@@ -123,13 +128,29 @@ def _serve(checkpoint: str | None, host: str, port: int) -> None:
 
     network = predictor.load(checkpoint)
     network(np.zeros((1, 64, 64, 3), np.uint8))  # compiles, so that the first picture does not wait
-    try:
-        listening = socket.create_server((host, port))
-    except (OSError, OverflowError) as error:
-        raise InputError(f"--host={host} --port={port}: cannot listen there ({error}); choose another.") from None
+    listening = listen(host, port)
     with listening:
-        print(f"Open http://{host}:{port} in a browser; Ctrl-C ends.", flush=True)
+        print(f"Open {address_of(host, port)} in a browser; Ctrl-C ends.", flush=True)
         uvicorn.Server(uvicorn.Config(server(network), log_level="warning")).run(sockets=[listening])
+
+
+def address_of(host: str, port: int) -> str:
+    """For a browser, which wants brackets around an address of IPv6."""
+    return f"http://[{host.strip('[]')}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address of IPv4 or IPv6 (with brackets or without), or at a name, of whose addresses IPv4 first.
+
+    Raises:
+        InputError: nobody can listen there.
+    """
+    try:
+        known = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(known, key=lambda found: found[0] != socket.AF_INET)
+        return socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(f"--host={host} --port={port}: cannot listen there ({error}); choose another.") from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 import pmd_jax
 from pmd_jax import app, commands
+from pmd_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +111,42 @@ def test_the_server_writes_nothing(client, tmp_path, monkeypatch):
 def test_it_listens_on_this_machine_only_unless_told_otherwise(tiny_export, monkeypatch):
     asked = []
 
-    def create_server(address):
+    def create_server(address, family):
         asked.append(address)
+        assert family == socket.AF_INET
         raise OSError("enough")
 
     monkeypatch.setattr(socket, "create_server", create_server)
     app.main([f"--checkpoint={tiny_export}"])
     app.main([f"--checkpoint={tiny_export}", "--host=0.0.0.0", "--port=81"])
     assert asked == [("127.0.0.1", 8000), ("0.0.0.0", 81)]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_it_listens_at_an_address_of_ipv6(host):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with app.listen(host, 0) as listening:
+        assert listening.getsockname()[0] == "::1"
+    assert app.address_of(host, 80) == "http://[::1]:80"
+
+
+def test_a_name_is_heard_at_its_address_of_ipv4():
+    with app.listen("localhost", 0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+    assert app.address_of("localhost", 80) == "http://localhost:80"
+
+
+def test_a_host_that_is_none_gets_a_sentence():
+    with pytest.raises(InputError, match=r"--host=no such host --port=80: cannot listen there"):
+        app.listen("no such host", 80)
+
+
+@pytest.mark.parametrize("prefix", ["", "/proxy/8000", "/node/host/8000"])
+def test_the_page_works_behind_a_prefix(client, prefix):
+    """Whether the proxy takes it off or not; the page asks below its own place."""
+    assert client.get(prefix + "/").text == app.page()
+    assert client.post(prefix + "/hand", content=picture_file()).status_code == 200
+    assert 'fetch("/' not in app.page()

@@ -53,10 +53,10 @@ def browser(tmp_path_factory):
 def visit(browser, address):
     """Opens the page at a width of so many pixels, as a phone's or a desktop's browser does."""
 
-    def _visit(width: int = DESKTOP):
+    def _visit(width: int = DESKTOP, path: str = ""):
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        browser.get(address)
+        browser.get(address + path)
         return browser
 
     return _visit
@@ -105,6 +105,13 @@ def test_a_picture_shows_skeleton_and_numbers_within_the_width(visit, picture, w
     assert page.execute_script("return window.innerWidth") == width
     if folder := os.environ.get("PMD_JAX_SCREENSHOTS"):
         page.save_screenshot(f"{folder}/page_{width}.png")
+
+
+@pytest.mark.parametrize("path", ["/proxy/8000", "/proxy/8000/"])
+def test_behind_a_proxys_prefix(visit, picture, path):
+    page = visit(path=path)
+    give(page, picture)
+    wait(page, lambda: shown(page))
 
 
 def test_a_broken_file_gives_a_sentence(visit, picture, tmp_path):
