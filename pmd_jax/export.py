@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pmd_jax
 from pmd_jax import commands
 from pmd_jax.errors import InputError
+from pmd_jax.files import given_path, read_text, write_json, write_text
 
 if TYPE_CHECKING:
     from pmd_jax.export_folder import Exported
@@ -38,9 +39,10 @@ class ExportError(InputError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m pmd_jax.export", description="A network for other programs.")
-    parser.add_argument("--checkpoint", metavar="FOLDER", help="a finished run's export (checkpoints/demo)")
+    source_help = "a finished run's export (checkpoints/demo)"
+    parser.add_argument("--checkpoint", type=given_path, metavar="FOLDER", help=source_help)
     parser.add_argument("--formats", default=",".join(NAMES), help="of %(default)s")
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="where to write them")
+    parser.add_argument("--out", required=True, type=given_path, metavar="FOLDER", help="where to write them")
     given = parser.parse_args(arguments)
     commands.set_up_jax()
     return commands.exit_code(lambda: print(table(export(given.checkpoint, given.formats.split(","), given.out))))
@@ -79,7 +81,7 @@ def export(checkpoint: str | Path | None, names: Sequence[str], out: Path) -> di
         if records is not None and "orbax" in formats:
             write_json(folder / model_card.RECORDS, records)  # so that the network's card can be written again
         write_json(folder / SUMMARY, summary)
-        (folder / CARD).write_text(model_card.render(exported, summary, records), encoding="utf-8")
+        write_text(folder / CARD, model_card.render(exported, summary, records))
     return summary
 
 
@@ -87,6 +89,7 @@ def describe(exported: Exported) -> dict[str, Any]:
     """Which network this is, and what it was exported with."""
     import jax
 
+    from pmd_jax.export_formats import STABLEHLO_VERSION
     from pmd_jax.hardware import hardware
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.rows import ROWS
@@ -101,7 +104,8 @@ def describe(exported: Exported) -> dict[str, Any]:
         "weights_sha256": digest.hexdigest(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware(),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint")},
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint")}
+        | {"stablehlo": STABLEHLO_VERSION},
     }
 
 
@@ -114,13 +118,13 @@ def earlier_export(out: Path, source: Path, digest: str) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise ExportError(f"--out={out} is a file; name a folder.")
     try:
-        summary = json.loads((out / SUMMARY).read_text())
+        summary = json.loads(read_text(out / SUMMARY))
         if summary["weights_sha256"] == digest:
             return summary["formats"]
     except (FileNotFoundError, NotADirectoryError):
         if not (out / "network.json").exists() or out.resolve() == source.resolve():
             return {}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass  # not one of ours, or broken: not to be added to either
     raise ExportError(f"--out={out} holds another network; name another folder, or delete it.")
 
@@ -184,10 +188,6 @@ def version(package: str) -> str:
 def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def table(summary: dict[str, Any]) -> str:

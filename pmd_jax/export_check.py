@@ -72,7 +72,9 @@ def check(
         given, answered = Path(scratch) / "rgb.npy", Path(scratch) / "joints.npz"
         np.save(given, rgb)
         command = [sys.executable, "-c", program, str(given), str(answered)]
-        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if ended.returncode != 0:
             raise RuntimeError(f"{form.files[0]} cannot be read again:\n{ended.stderr}")
         with np.load(answered) as answer:

@@ -19,6 +19,7 @@ import jax
 from pmd_jax.checkpoint import CheckpointError, load_tree, save_tree
 from pmd_jax.config import Config, from_dict, to_dict
 from pmd_jax.data import hand
+from pmd_jax.files import read_text, write_json, write_text
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
@@ -70,7 +71,7 @@ def save(
     with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
         write(unfinished, row, config, weights, crop_margin)
         if (keys := sorted(labels)) and jax.process_index() == 0:
-            (unfinished / LABELS_FILE).write_text("\n".join(keys) + "\n")
+            write_text(unfinished / LABELS_FILE, "\n".join(keys) + "\n")
 
 
 def write(folder: Path, row: str, config: Config, weights: Weights, crop_margin: float) -> None:
@@ -79,7 +80,7 @@ def write(folder: Path, row: str, config: Config, weights: Weights, crop_margin:
     if jax.process_index() == 0:
         described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "crop_margin": crop_margin}
         described["config"] = to_dict(config)
-        (folder / "network.json").write_text(json.dumps(described, indent=2) + "\n")
+        write_json(folder / "network.json", described)
 
 
 @contextmanager
@@ -103,18 +104,24 @@ def read(folder: str | Path) -> Exported:
     """
     folder = Path(folder)
     row, config, margin = _describe(folder)
+    _require_readable(folder)
     network, initial = build(config, ROWS[row], seed=0)
     weights = Weights(**load_tree(folder / "weights", initial._asdict()))
     return Exported(row, config, network, weights, margin)
 
 
+def _require_readable(folder: Path) -> None:
+    """Orbax says of weights that it may not read what it says of broken ones."""
+    for path in (folder, *sorted(folder.rglob("*"))):
+        if not os.access(path, os.R_OK):
+            raise CheckpointError(f"{path} may not be read by you; ask its owner for the right to read it.")
+
+
 def _describe(folder: Path) -> tuple[str, Config, float]:
     """The row, the configuration and the crops' margin that an export folder was made of. Raises as `read`."""
     description = folder / "network.json"
-    if not description.is_file():
-        raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.")
     try:
-        described = json.loads(description.read_text())
+        described = json.loads(read_text(description))
         if described["format"] != FORMAT:
             raise CheckpointError(
                 f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
@@ -127,6 +134,12 @@ def _describe(folder: Path) -> tuple[str, Config, float]:
             raise ValueError(f"crop_margin = {margin}")
     except CheckpointError:
         raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.") from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{description} cannot be read ({error.strerror}); ask its owner for the right to."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
     return row, config, margin
@@ -164,7 +177,7 @@ def teacher_labels(path: str | Path, row: str, config: Config) -> frozenset[str]
     Arguments and errors as `teacher_weights`.
     """
     listed = teacher_folder(path, row, config) / LABELS_FILE
-    return frozenset(listed.read_text(errors="replace").splitlines()) if listed.is_file() else None
+    return frozenset(listed.read_text(encoding="utf-8", errors="replace").splitlines()) if listed.is_file() else None
 
 
 def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
@@ -180,6 +193,7 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
         CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
     """
     folder = teacher_folder(path, row, config)
+    _require_readable(folder)
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
     return Weights(**load_tree(folder / "weights", abstract))

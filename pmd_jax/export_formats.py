@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax import export as jax_export
+from jax.extend.mlir.dialects import stablehlo as stablehlo_dialect
 
 from pmd_jax import export_folder
 from pmd_jax.data.augment import normalise_rgb
@@ -22,6 +23,9 @@ from pmd_jax.rows import ROWS
 from pmd_jax.state import build
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+# By itself JAX writes one that is a month old, which a JAX of three months before cannot read. All later ones can read
+# this, and JAX 0.10.
+STABLEHLO_VERSION = "1.13.0"
 
 
 class Format(NamedTuple):
@@ -56,7 +60,8 @@ def folded(exported: Exported) -> PMDNet:
 def stablehlo(model: PMDNet) -> bytes:
     """The network as `jax.export` serialises it: for CPU, CUDA and TPU, any batch, its weights inside.
 
-    It asks for float32 products on every platform; by default TPUs and newer GPUs would round their factors.
+    It is in `STABLEHLO_VERSION`, whatever JAX this is, and asks for float32 products on every platform; by default TPUs
+    and newer GPUs would round their factors.
     """
     graph, params = nnx.split(model)
     params = jax.device_get(params)
@@ -67,7 +72,8 @@ def stablehlo(model: PMDNet) -> bytes:
     crops = jax.ShapeDtypeStruct(jax_export.symbolic_shape("batch, 64, 64, 3"), np.uint8)
     with jax.default_matmul_precision("float32"):
         program = jax_export.export(jax.jit(predict), platforms=PLATFORMS)(crops)
-    return bytes(program.serialize())
+    module = stablehlo_dialect.serialize_portable_artifact_str(program.mlir_module(), STABLEHLO_VERSION)
+    return bytes(replace(program, mlir_module_serialized=module).serialize())
 
 
 def _write_orbax(exported: Exported, folder: Path) -> None:

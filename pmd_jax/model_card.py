@@ -17,6 +17,7 @@ from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
 from pmd_jax.data import hand
 from pmd_jax.export_folder import Exported
 from pmd_jax.export_formats import FORMATS
+from pmd_jax.files import read_text
 from pmd_jax.rows import ROWS
 
 RECORDS = "results.json"
@@ -58,7 +59,7 @@ def find_records(source: Path, exported: Exported) -> dict[str, Any] | None:
     """
     for folder in (source, *source.resolve().parents[:2]):
         try:
-            records = json.loads((folder / RECORDS).read_text(encoding="utf-8"))
+            records = json.loads(read_text(folder / RECORDS))
             if records["config_hash"] == config_hash(exported.config) and exported.row in records["rows"]:
                 return records
         except (OSError, ValueError, KeyError, TypeError):

@@ -31,8 +31,9 @@ def to_onnx(model: PMDNet) -> onnx.ModelProto:
     from onnx import TensorProto, checker, helper
 
     graph = _Graph()
-    x = graph.call("Transpose", "rgb", perm=[0, 3, 1, 2])  # ONNX convolves (batch, channel, row, column)
-    x = graph.call("Div", graph.call("Cast", x, to=TensorProto.FLOAT), np.float32(127.5))
+    x = graph.call("Cast", "rgb", to=TensorProto.FLOAT)  # first: TensorRT knows no other operator on uint8
+    x = graph.call("Transpose", x, perm=[0, 3, 1, 2])  # ONNX convolves (batch, channel, row, column)
+    x = graph.call("Div", x, np.float32(127.5))
     x = graph.call("Sub", x, np.float32(1))
     x = graph.call("Relu", graph.conv(model.backbone.stem, x))
     for block in model.backbone.blocks:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from PIL import Image
 
 from pmd_jax import figures, metrics
 from pmd_jax.data.hand import BONES
+from pmd_jax.files import read_text, write_text
 
 GRID_EXAMPLES = 3  # hands in a static figure, as many as a page is wide
 GRIDS = 2
@@ -43,9 +43,8 @@ def write_report(workdir: Path) -> Path:
     """
     workdir = Path(workdir)
     page = render(workdir)
-    path, unfinished = workdir / "report.html", workdir / "report.html.tmp"
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
+    path = workdir / "report.html"
+    write_text(path, page)
     return path
 
 
@@ -82,7 +81,7 @@ def _read_results(path: Path) -> dict[str, Any]:
             "let the run finish, or name the workdir of a finished one."
         )
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}). Run the same command again to write it anew.") from error
     rows = results.get("rows") if isinstance(results, dict) else None
@@ -93,7 +92,7 @@ def _read_results(path: Path) -> dict[str, Any]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except (FileNotFoundError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

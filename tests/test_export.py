@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -102,6 +103,31 @@ def test_one_artefact_for_all_platforms_and_batches(exported):
     assert (str(joints.dtype), joints.shape[1:]) == ("float32", (21, 3))
     assert not isinstance(crops.shape[0], int)
     assert crops.shape[0] == joints.shape[0]
+
+
+def test_every_jax_writes_the_same_stablehlo(exported):
+    """Otherwise what the newer of our two pins writes could not be read with the older one."""
+    program = jax.export.deserialize(bytearray((exported / "model.stablehlo").read_bytes()))
+    assert b"StableHLO_v1.13.0" in program.mlir_module_serialized[:40]
+    assert json.loads((exported / "export.json").read_text())["versions"]["stablehlo"] == "1.13.0"
+
+
+def test_weights_that_may_not_be_read_are_not_to_be_deleted(run_folder, tmp_path, monkeypatch, capsys):
+    """The tests may run as root, who may read anything."""
+    source = shutil.copytree(run_folder / "export", tmp_path / "source")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "weights" and access(path, mode))
+    assert export.main([f"--checkpoint={source}", "--formats=onnx", f"--out={tmp_path / 'out'}"]) == 2
+    said = capsys.readouterr().err
+    assert f"{source / 'weights'} may not be read by you" in said
+    assert "delete" not in said
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(run_folder / "export", tmp_path / "source")
+    assert export.main(["--checkpoint=~/source", "--formats=onnx", "--out=~/out"]) == 0
+    assert (tmp_path / "out" / "model.onnx").is_file()
 
 
 def test_the_card_is_the_runs(exported):

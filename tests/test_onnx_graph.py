@@ -57,6 +57,13 @@ def test_it_says_what_goes_in_and_comes_out():
     assert "relative to joint 9" in proto.graph.output[0].doc_string
 
 
+def test_bytes_go_through_nothing_but_the_cast():
+    """TensorRT has no other operator on uint8."""
+    network, weights = a_network("rgb_baseline")
+    proto = to_onnx(fold(nnx.merge(network.evaluation, *weights, copy=True)))
+    assert [node.op_type for node in proto.graph.node if "rgb" in node.input] == ["Cast"]
+
+
 def test_batch_norm_must_be_folded():
     network, weights = a_network("rgb_baseline")
     with pytest.raises(AssertionError, match="fold batch norm first"):
