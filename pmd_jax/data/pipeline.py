@@ -15,6 +15,7 @@ from pmd_jax import sharding
 from pmd_jax.config import ConfigError, DataConfig
 from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch
+from pmd_jax.data.recordings import Recordings
 from pmd_jax.errors import InputError
 
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
@@ -136,27 +137,34 @@ def _dtype(value):
 def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Columns, Columns | None]:
     """Cuts the validation samples, all with labels, from a training split; the draw does not depend on the run's seed.
 
+    Whole recordings are held out, or blocks of them (`pmd_jax.data.recordings`), and what remains of these is not
+    trained on either.
+
     Raises:
         ConfigError: more samples are asked for than there are.
     """
+    if config.validation == 0 and config.train_samples == 0:
+        return columns, None
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(columns))
-    wanted = config.validation + max(config.train_samples, 1)
-    if wanted > len(columns):
-        raise ConfigError(
-            f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}: "
-            f"the training split has {len(columns)} samples; ask for fewer."
-        )
-    validation = order[columns.has_label[order]][: config.validation]
+    asked = f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}"
+    if config.validation + max(config.train_samples, 1) > len(columns):
+        raise ConfigError(f"{asked}: the training split has {len(columns)} samples; ask for fewer.")
+    recordings = Recordings(columns.key.tolist())
+    candidates = recordings.together(order)
+    validation = candidates[columns.has_label[candidates]][: config.validation]
     if len(validation) < config.validation:
         raise ConfigError(
             f"config.data.validation = {config.validation}: the training split has {len(validation)} samples with "
             "joints; ask for fewer."
         )
-    train = order[~np.isin(order, validation)]
+    train = order[~recordings.near(validation)[order]]
+    if len(train) < max(config.train_samples, 1):
+        raise ConfigError(
+            f"{asked}: the training split has {len(columns)} samples, and {len(train)} of them are of other recordings "
+            "than those held out; ask for fewer."
+        )
     if config.train_samples:
         train = train[: config.train_samples]
-    if config.validation == 0 and config.train_samples == 0:
-        return columns, None
     return columns.take(np.sort(train)), columns.take(np.sort(validation)) if config.validation else None
 
 
