@@ -95,18 +95,28 @@ def _check(columns: Columns, folder: Path, remedy: str) -> None:
         raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
     unlabelled = ~columns.has_label & ~columns.visible.any(1)
     with np.errstate(invalid="ignore"):
-        scale = hand.normalise(columns.xyz).scale_m
+        scale = np.linalg.norm(columns.xyz[:, hand.WRIST] - columns.xyz[:, hand.ROOT], axis=-1)
         not_numbers = ~np.isfinite(columns.xyz).all((1, 2)) | ~np.isfinite(columns.uv).all((1, 2))
         faults = {
             NOT_NUMBERS: (not_numbers & ~unlabelled) | ~np.isfinite(columns.K).all((1, 2)),
             "wrist and middle MCP at one place, so no hand scale": scale == 0,
+            f"a hand scale above {hand.SCALE_LIMIT_M:g} m, so joints that are not in metres": scale
+            > hand.SCALE_LIMIT_M,
             "a root that is not in front of the camera": columns.xyz[:, hand.ROOT, 2] <= 0,
+            "most of their visible joints outside the crop": _hand_missed(columns),
         }
     for fault, where in faults.items():
         if where.any():
             first = columns.key[np.flatnonzero(where)[0]]
             rule = "; a pair without labels has NaN for all joints and none visible" if fault == NOT_NUMBERS else ""
             raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}{rule}; {remedy}.")
+
+
+def _hand_missed(columns: Columns) -> Bool[np.ndarray, " n"]:
+    """Which crops show something else than the hand, by its visible joints."""
+    seen = columns.visible.sum(1)
+    in_crop = (columns.visible & hand.inside(columns.uv, columns.rgb.shape[2:0:-1])).sum(1)
+    return in_crop < hand.MIN_IN_CROP_SHARE * seen
 
 
 def place_joint_0(columns: Columns, rule: str) -> Columns:
@@ -120,8 +130,7 @@ def place_joint_0(columns: Columns, rule: str) -> Columns:
     xyz = hand.wrist_from_palm(columns.xyz, rule)
     uv, visible = columns.uv.copy(), columns.visible.copy()
     uv[:, hand.WRIST] = hand.project(xyz[:, [hand.WRIST]], columns.K)[:, 0]
-    height, width = columns.rgb.shape[1:3]
-    visible[:, hand.WRIST] &= ((uv[:, hand.WRIST] > -0.5) & (uv[:, hand.WRIST] < [width - 0.5, height - 0.5])).all(-1)
+    visible[:, hand.WRIST] &= hand.inside(uv[:, hand.WRIST], columns.rgb.shape[2:0:-1])
     # Not _replace, which takes our len() for the number of fields.
     return Columns(**(columns._asdict() | {"xyz": xyz, "uv": uv, "visible": visible}))
 
