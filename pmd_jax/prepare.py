@@ -86,7 +86,7 @@ def prepare(
     builder = builder_type(data_dir=str(data_dir), config=dataset_config, file_format="array_record", **options)
     prepared = Path(builder.data_dir)
     if reads_archive and prepared.is_dir():
-        raw_builder.check_reuse(prepared, allow_partial)
+        raw_builder.check_reuse(prepared, builder_type.PUBLISHED_FRAMES, allow_partial, allow_bad)
         return prepared
     if download:
         builder.fetch(raw)

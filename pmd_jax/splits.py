@@ -35,6 +35,7 @@ def prepare_once(config: Config) -> Path:
             manual_dir=data.manual_dir,
             dataset_config=data.dataset_config,
             allow_partial=data.allow_partial,
+            allow_bad=data.allow_bad,
         )
         below = str(folder.resolve().relative_to(Path(data.data_dir).resolve()))
     folder = Path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")

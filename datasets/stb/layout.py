@@ -9,7 +9,7 @@ import numpy as np
 import scipy.io
 from jaxtyping import Float
 
-from pmd_jax.data.archive import Archive, ArchiveError, find_in_zip
+from pmd_jax.data.archive import Archive, ArchiveError, find_in_zip, option
 
 SEQUENCES = {
     "train": tuple(f"B{i}{kind}" for i in range(2, 7) for kind in ("Counting", "Random")),
@@ -84,7 +84,7 @@ def read_labels(archive: Archive, sequence: str, camera: str, allow_partial: boo
     if shape[2] != FRAMES and not (allow_partial and 0 < shape[2] < FRAMES):
         raise ArchiveError(
             f"{where}: labels of {shape[2]} frames; STB has {FRAMES} in each sequence. Fetch the whole archive, or "
-            "pass --allow_partial to prepare a smaller one as it is."
+            f"prepare a smaller one as it is by {option('allow_partial')}."
         )
     try:
         hand_para = scipy.io.loadmat(io.BytesIO(data), variable_names=["handPara"])["handPara"]

@@ -11,13 +11,13 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all
+from pmd_jax.data.archive import ArchiveError, attempt_all, option
 from pmd_jax.data.prepared import prepared_features
 from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
 
 from . import cameras, frames
 from .frames import Settings, Task
-from .layout import SEQUENCES, find_labels, find_sequence, label_name, read_labels
+from .layout import FRAMES, SEQUENCES, find_labels, find_sequence, label_name, read_labels
 
 _INSTRUCTIONS = """\
 STB has to be fetched by hand: follow the links on https://github.com/zhjwustc/icip17_stereo_hand_pose_dataset, and put
@@ -48,6 +48,7 @@ class Builder(RawArchiveBuilder[Task]):
         StbConfig(name="full", description="the original pictures of SK", settings=Settings(full=True)),
     ]
     DEFAULT_CONFIG_NAME = "default"
+    PUBLISHED_FRAMES = {split: FRAMES * len(sequences) for split, sequences in SEQUENCES.items()}  # noqa: RUF012
     read_task = staticmethod(frames.read_task)
 
     @property
@@ -85,7 +86,7 @@ class Builder(RawArchiveBuilder[Task]):
             if self.allow_partial:
                 return []
             what = f"pictures of {sequence}" if pictures is None else label_name(sequence, camera)
-            raise ArchiveError(f"No {what} in {folder}; --allow_partial does without.")
+            raise ArchiveError(f"No {what} in {folder}; {option('allow_partial')} does without.")
         joints_m = read_labels(labels, sequence, camera, self.allow_partial)
         return [
             Task(pictures, split, sequence, first, joints_m[first : first + FRAMES_PER_TASK], self.settings)

@@ -30,6 +30,13 @@ class ArchiveError(InputError):
     """What is wrong with raw data, said to the person who has to put it right."""
 
 
+def option(name: str, value: object = None) -> str:
+    """How to give an option of `prepare.prepare` on the command line, and in a run, which prepares what it needs."""
+    if value is None:
+        return f"--{name} (in a run --config.data.{name}=true)"
+    return f"--{name}={value} (in a run --config.data.{name}={value})"
+
+
 def attempt_all(attempts: Iterable[Callable[[], T]]) -> list[T]:
     """The result of every attempt; what goes wrong in several is said at once.
 

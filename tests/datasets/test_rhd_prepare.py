@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,8 +19,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pmd_jax import prepare
+from pmd_jax.config import Config, DataConfig
 from pmd_jax.data.archive import Archive, ArchiveError
 from pmd_jax.data.selfcheck import SelfCheckError
+from pmd_jax.splits import prepare_once
 
 prepare.register_datasets()
 
@@ -125,6 +128,63 @@ def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     left_out = json.loads((folder / "summary.json").read_text())["splits"]["train"]["left_out"]
     assert [name for name in ("00000.png", "00002.png") if not any(name in line for line in left_out)] == []
     assert "left out: " in prepare.describe(folder)
+
+
+def test_what_was_left_out_must_be_allowed_again(tmp_path, files):
+    """Data prepared without three frames are not those of a whole archive, whoever asks for them later."""
+    raw = mini_archives.write_tree(tmp_path / "raw", damaged(files))
+    places = {"manual_dir": raw, "data_dir": tmp_path / "data", "allow_partial": True}
+    folder = prepare.prepare("rhd", **places, allow_bad=5)
+    for allowed in (3, 5):
+        assert prepare.prepare("rhd", **places, allow_bad=allowed) == folder
+    with pytest.raises(
+        ArchiveError, match=r"without 3 frame\(s\) \(allowed: 2\), first .*00000.png: missing\."
+    ) as refusal:
+        prepare.prepare("rhd", **places, allow_bad=2)
+    assert "--config.data.allow_bad=3" in str(refusal.value)
+
+
+def test_a_whole_archive_is_whole_whatever_was_allowed(tmp_path, zipped, monkeypatch):
+    """Allowed is not left out: nothing is missing here."""
+    whole = {"train": TRAIN, "test": TEST}
+    builder = prepare.builder_class("rhd")
+    folder = prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True, allow_bad=9)
+    assert json.loads((folder / "summary.json").read_text())["partial"]
+    monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole)
+    assert prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path) == folder
+    monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole | {"test": TEST + 1})
+    with pytest.raises(ArchiveError, match="from fewer frames than were published") as refusal:
+        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+    assert "--config.data.allow_partial=true" in str(refusal.value)
+
+
+def test_the_options_that_are_advised_to_a_run_are_there():
+    """Every `--config.data.…` in the package's messages is a field."""
+    advised = {"allow_partial", "allow_bad"}
+    root = Path(prepare.__file__).parent.parent
+    sources = [*root.glob("pmd_jax/**/*.py"), *root.glob("datasets/**/*.py")]
+    advised |= {name for path in sources for name in re.findall(r"--config\.data\.(\w+)", path.read_text())}
+    advised |= {name for path in sources for name in re.findall(r"\boption\(\"(\w+)\"", path.read_text())}
+    assert advised <= {field.name for field in dataclasses.fields(DataConfig)}
+
+
+def test_a_run_prepares_with_its_own_options(tmp_path, files):
+    raw = mini_archives.write_tree(tmp_path / "raw" / "rhd", damaged(files))
+    data = DataConfig("rhd", data_dir=str(tmp_path / "data"), manual_dir=str(raw.parent), allow_partial=True)
+    with pytest.raises(ArchiveError, match=r"leave these frames out by .*--config\.data\.allow_bad=3"):
+        prepare_once(Config(data=data))
+    folder = prepare_once(Config(data=dataclasses.replace(data, allow_bad=3)))
+    assert (folder / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"splits": {"train": {}}}'])
+def test_a_broken_summary_is_said(tmp_path, content):
+    folder = tmp_path / "rhd/default/1.0.0"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "summary.json").write_text(content)
+    with pytest.raises(ArchiveError, match=r"summary\.json is missing or broken .*: delete .* prepare it again"):
+        prepare.prepare("rhd", data_dir=tmp_path)
 
 
 def test_a_split_without_a_usable_frame_is_refused(tmp_path, files):
