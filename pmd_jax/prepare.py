@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pmd_jax.errors import InputError
 
+EXIT_BAD_INPUT = 2  # as in all commands
+EXIT_INTERRUPTED = 130  # by Ctrl-C, as shells say it
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 
 
@@ -115,7 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = prepare(**vars(parser.parse_args(arguments)))
     except (InputError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; nothing half-prepared was kept.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print(describe(folder))
     return 0
 

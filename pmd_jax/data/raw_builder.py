@@ -96,15 +96,15 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
 
     def _shards(self, split: str, tasks: Sequence[Task]) -> list[Callable[[], Iterator]]:
         """One generator a shard. TFDS runs them in order, so all draw from one stream of results."""
+        frames = sum(map(len, tasks))
         results = parallel_map(
             type(self).read_task,
             tasks,
-            total=len(tasks),
+            total=frames,
             description=f"{self.name} {split}",
             unit=" frames",
-            per_item=FRAMES_PER_TASK,
         )
-        every = max(1, sum(map(len, tasks)) // SHEET_CROPS)
+        every = max(1, frames // SHEET_CROPS)
         outcomes = self._outcomes[split] = []
 
         def shard(size: int | None) -> Iterator[tuple[str, dict]]:

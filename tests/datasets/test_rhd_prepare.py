@@ -222,7 +222,7 @@ def test_no_archive_says_what_to_do(tmp_path, capsys, there):
     raw = tmp_path / "raw"
     if there:
         mini_archives.write_tree(raw, {"readme.txt": b"nothing"})
-    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 1
+    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in (str(raw), "RHD_v1-1.zip", "lmb.informatik.uni-freiburg.de", "7,080,690,299", "launch/demo.py"):
         assert part in said

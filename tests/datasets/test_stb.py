@@ -264,7 +264,7 @@ def test_a_frame_with_nan_or_without_its_picture_is_named(tmp_path, files):
     joints = layout.read_labels(layout.find_labels(folder, "B2Counting", "SK"), "B2Counting", "SK", True)
     joints[1, 4, 2] = np.nan
     outcome = read(folder, joints=joints)
-    assert len(outcome.examples) == 1
+    assert len(outcome.examples) == 2
     assert "B2Counting SK frame 1: the joints hold NaN" in outcome.problems[0]
     assert "B2Counting/SK_depth_2.png: missing" in outcome.problems[1]
 
@@ -286,11 +286,11 @@ def test_all_that_is_wrong_with_the_files_is_listed(tmp_path, files):
 
 def test_no_archive_says_what_to_do(tmp_path, capsys):
     mini_archives.write_tree(tmp_path / "raw", {"readme.txt": b"nothing"})
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 1
+    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in ("icip17_stereo_hand_pose_dataset", "labels.zip", "launch/demo.py"):
         assert part in said
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 1
+    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 2
     assert "cannot be downloaded by us" in capsys.readouterr().err
 
 
