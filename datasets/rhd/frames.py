@@ -76,6 +76,8 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
     }
     try:
         annotation = parse(entry)
+        if (largest := int(pictures["mask"].max())) > MASK_LABELS["right"][1]:
+            raise ValueError(f"the mask has a label {largest}; RHD's are 0 to {MASK_LABELS['right'][1]}")
         depth_m = decode_depth_m(pictures["depth"])
         sides = choose_hands(pictures["mask"], annotation.visible, task.settings)
         observations = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]

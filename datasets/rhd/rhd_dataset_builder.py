@@ -11,7 +11,8 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all, find_archive, option
+from pmd_jax.data.archive import ArchiveError, attempt_all, option
+from pmd_jax.data.finding import find_archive
 from pmd_jax.data.prepared import prepared_features
 from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pmd_jax.data.archive import ArchiveError, attempt_all, option
+from pmd_jax.data.finding import broken_zips
 from pmd_jax.data.prepared import prepared_features
 from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
 
@@ -69,7 +70,8 @@ class Builder(RawArchiveBuilder[Task]):
         try:
             runs = attempt_all(partial(self._sequence_tasks, folder, *one) for one in every)
         except ArchiveError as error:
-            raise ArchiveError(f"{error}\n{_INSTRUCTIONS}") from None
+            others = [fault for fault in broken_zips(folder) if fault not in str(error)]
+            raise ArchiveError("\n".join([str(error), *others, _INSTRUCTIONS])) from None
         tasks: dict[str, list[Task]] = {}
         for (split, _), run in zip(every, runs, strict=True):
             if run:

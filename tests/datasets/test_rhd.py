@@ -11,7 +11,8 @@ from mini_archives import RhdFrame
 
 from pmd_jax import prepare
 from pmd_jax.data import selfcheck
-from pmd_jax.data.archive import Archive, ArchiveError, find_archive
+from pmd_jax.data.archive import Archive, ArchiveError
+from pmd_jax.data.finding import find_archive
 
 prepare.register_datasets()
 
@@ -246,6 +247,11 @@ def test_joints_in_millimetres_are_refused_frame_by_frame(tmp_path, frames):
     outcome = read(tmp_path, frames, entries=[in_millimetres(frame.entry()) for frame in frames])
     assert not outcome.examples
     assert all("m apart (limit 1 m): give joints in metres" in problem for problem in outcome.problems)
+
+
+def test_a_mask_of_other_labels_is_refused(tmp_path, frames):
+    scaled = dataclasses.replace(frames[0], mask=frames[0].mask * 7)
+    assert "the mask has a label" in read(tmp_path, [scaled]).problems[0]
 
 
 def test_a_mask_of_something_else_is_no_sample(tmp_path, frames):
