@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pmd_jax import distributed, export_folder, files, prepare
 from pmd_jax.config import Config, ConfigError
-from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
+from pmd_jax.data.pipeline import CROP_PX, Columns, DataError, hold_out, place_joint_0, read_columns
 from pmd_jax.data.unlabelled import check_depth, check_teacher, place_depth_origin, take_labels_away, training_part
 from pmd_jax.rows import ROWS, needed_teachers
 
@@ -36,6 +36,7 @@ def prepare_once(config: Config) -> Path:
             dataset_config=data.dataset_config,
             allow_partial=data.allow_partial,
             allow_bad=data.allow_bad,
+            crop_px=CROP_PX,
         )
         below = str(folder.resolve().relative_to(Path(data.data_dir).resolve()))
     folder = Path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from pmd_jax.data.augment import Batch
 from pmd_jax.data.recordings import Recordings
 from pmd_jax.errors import InputError
 
+CROP_PX = 64  # of a side: what the network takes
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
 
 
@@ -76,7 +78,11 @@ def read_columns(folder: Path, split: str) -> Columns:
                 columns = {name: np.empty((count, *np.shape(example[name])), _dtype(example[name])) for name in example}
             for name, column in columns.items():
                 column[row] = _text(example[name])
+    except MemoryError as error:
+        raise DataError(f"The prepared split {split!r} in {folder} does not fit into memory ({error}).") from error
     except Exception as error:  # TFDS, array_record and zlib each have their own; all mean the same to the user
+        if (closed := _without_permission(folder)) is not None:
+            raise DataError(f"{closed} may not be read by you: change its permissions.") from error
         raise DataError(f"The prepared split {split!r} in {folder} cannot be read ({error}); {remedy}.") from error
     if columns is None:
         raise DataError(f"The prepared split {split!r} in {folder} is empty; {remedy}.")
@@ -89,9 +95,21 @@ def read_columns(folder: Path, split: str) -> Columns:
     return loaded
 
 
+def _without_permission(folder: Path) -> Path | None:
+    """What of a prepared folder this user may not read; libraries say so in words of their own, or not at all."""
+    for parent in reversed(
+        folder.absolute().parents
+    ):  # from the top, as nothing can be asked about what lies below one
+        if parent.is_dir() and not os.access(parent, os.X_OK):
+            return parent
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        return folder
+    return next((path for path in folder.glob("*") if not os.access(path, os.R_OK)), None)
+
+
 def _check(columns: Columns, folder: Path, remedy: str) -> None:
     """One pass over the labels, so that a bad one is named here and not met as a NaN in the loss."""
-    if columns.rgb.shape[1:] != (64, 64, 3):
+    if columns.rgb.shape[1:] != (CROP_PX, CROP_PX, 3):
         raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
     unlabelled = ~columns.has_label & ~columns.visible.any(1)
     with np.errstate(invalid="ignore"):

@@ -264,7 +264,7 @@ def test_a_frame_with_nan_or_without_its_picture_is_named(tmp_path, files):
     joints = layout.read_labels(layout.find_labels(folder, "B2Counting", "SK"), "B2Counting", "SK", True)
     joints[1, 4, 2] = np.nan
     outcome = read(folder, joints=joints)
-    assert len(outcome.examples) == 2
+    assert len(outcome.examples) == 1
     assert "B2Counting SK frame 1: the joints hold NaN" in outcome.problems[0]
     assert "B2Counting/SK_depth_2.png: missing" in outcome.problems[1]
 
