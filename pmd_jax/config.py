@@ -31,6 +31,7 @@ class DataConfig:
     data_dir: str = "data/prepared"  # where prepared splits live, in TFDS layout
     manual_dir: str = "data/raw"  # raw archives, <manual_dir>/<dataset>/
     allow_partial: bool = False  # accept an archive with fewer frames than the published one
+    allow_bad: int = 0  # leave out up to this many frames of an archive that cannot be used
     train_samples: int = 0  # use this many training samples only; 0 = all
     validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
     labelled: float = 0.0  # training samples that keep their labels: a number, a share below 1, or 0 = all
@@ -168,6 +169,7 @@ def validate(config: Config) -> None:
     _require(config.eval_every >= 0, "eval_every", config.eval_every, "choose 0 (never) or more")
     _require(0 <= config.seed < 2**31, "seed", config.seed, "choose 0 to 2³¹−1")
     _require(config.name.isidentifier(), "name", config.name, "it names a folder: letters, digits and underscores")
+    _require(config.data.allow_bad >= 0, "data.allow_bad", config.data.allow_bad, "choose 0 (strict) or more")
     held_out = config.data.validation
     _require(held_out >= 0, "data.validation", held_out, "choose 0 or more")
     needs_held_out = split == "validation" or config.eval_every > 0

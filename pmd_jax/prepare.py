@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
+import os
 import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
 
-from pmd_jax.errors import InputError
+from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
 
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
+INFO_FILE = "dataset_info.json"  # TFDS's description of a prepared data set
 
 
 def register_datasets() -> None:
@@ -52,6 +53,7 @@ def prepare(
     allow_partial: bool = False,
     allow_bad: int = 0,
     download: bool = False,
+    crop_px: int | None = None,
 ) -> Path:
     """Builds the data set unless it is there already; returns the folder TFDS keeps it in.
 
@@ -61,16 +63,16 @@ def prepare(
         allow_partial: accept an archive with fewer frames or sequences than the published one.
         allow_bad: leave out up to this many frames that cannot be used.
         download: fetch the archive first, where that is possible (RHD).
+        crop_px: refuse a configuration with pictures of another size, before anything is read; None: any will do.
 
     Raises:
-        InputError: unknown data set or configuration, or an option that it does not have.
+        InputError: unknown data set or configuration, an option that it does not have, prepared data that are broken,
+            no room on the disk, or a worker that was killed.
         ArchiveError: the archive is missing, damaged, or not the published one.
-        OSError: the disk is full.
+        OSError: a disk or its permissions refuse.
         SelfCheckError: what was read makes no sense.
     """
-    import tensorflow_datasets as tfds  # slow to import: only when something is prepared
-
-    from pmd_jax.data import raw_builder
+    from pmd_jax.data import raw_builder  # brings TFDS, slow to import: only when something is prepared
 
     builder_type = builder_class(name)
     configs = [config.name for config in builder_type.BUILDER_CONFIGS]
@@ -80,16 +82,57 @@ def prepare(
     if not reads_archive and (allow_partial or allow_bad or download):
         raise InputError(f"{name} is drawn, not read from an archive: allow_partial, allow_bad, download mean nothing.")
     options = {"allow_partial": allow_partial, "allow_bad": allow_bad} if reads_archive else {}
+    if crop_px is not None:
+        _check_size(builder_type, dataset_config, crop_px)
+    builder = _builder(builder_type, Path(data_dir), dataset_config, **options)
+    prepared = Path(builder.data_dir)
+    if prepared.is_dir():
+        if reads_archive:
+            raw_builder.check_reuse(prepared, builder_type.PUBLISHED_FRAMES, allow_partial, allow_bad)
+        if not (prepared / INFO_FILE).is_file():
+            raise InputError(f"{prepared} has no {INFO_FILE}, so it is not whole: delete it and prepare it again.")
+        return prepared
     own_folder = Path(manual_dir) / name
     raw = own_folder if own_folder.is_dir() or not Path(manual_dir).is_dir() else Path(manual_dir)
-
-    builder = builder_type(data_dir=str(data_dir), config=dataset_config, file_format="array_record", **options)
-    prepared = Path(builder.data_dir)
-    if reads_archive and prepared.is_dir():
-        raw_builder.check_reuse(prepared, allow_partial)
-        return prepared
     if download:
         builder.fetch(raw)
+    _build(builder, raw, Path(data_dir))
+    return prepared
+
+
+def _check_size(builder_type, dataset_config: str, crop_px: int) -> None:
+    """By the configuration's name alone: nothing is read or written."""
+
+    def fits(name: str) -> bool:
+        features = builder_type(data_dir=os.devnull, config=name).info.features
+        return features["rgb"].shape == (crop_px, crop_px, 3)
+
+    if not fits(dataset_config):
+        others = [config.name for config in builder_type.BUILDER_CONFIGS if fits(config.name)]
+        raise InputError(
+            f"config.data.dataset_config = {dataset_config!r}: its pictures are not crops of {crop_px} px, which the "
+            f"network takes; choose from {', '.join(others) or 'another data set'}."
+        )
+
+
+def _builder(builder_type, data_dir: Path, dataset_config: str, **options):
+    """The TFDS builder, which reads the description of what is prepared already."""
+    try:
+        return builder_type(data_dir=str(data_dir), config=dataset_config, file_format="array_record", **options)
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # protobuf's, JSON's and TFDS's own
+        described = sorted((data_dir / builder_type.name / dataset_config).glob(f"*/{INFO_FILE}"))
+        if not described:
+            raise
+        raise InputError(
+            f"{described[-1]} is broken ({error}): delete the folder that it lies in and prepare it again."
+        ) from error
+
+
+def _build(builder, raw: Path, data_dir: Path) -> None:
+    import tensorflow_datasets as tfds
+
     try:
         builder.download_and_prepare(
             file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=str(raw))
@@ -97,12 +140,15 @@ def prepare(
     except RuntimeError as error:  # what ArrayRecord raises for everything
         if "No space left" not in str(error):
             raise
-        raise OSError(f"The disk of {data_dir} is full. Nothing of {name} was kept; make room and try again.") from None
-    return prepared
+        raise InputError(f"The disk of {data_dir} is full. Nothing was kept; make room and try again.") from None
+    except (NotADirectoryError, FileExistsError) as error:
+        raise InputError(f"data_dir = {data_dir} cannot be used ({error}): name a folder.") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
+    from pmd_jax.commands import OS_REMEDIES  # brings absl, which the workers that import this module do without
+
     parser = argparse.ArgumentParser(prog="python -m pmd_jax.prepare", description="Raw archive → prepared split.")
     parser.add_argument("name", help="rendered_hands, rhd or stb")
     parser.add_argument("--data_dir", default="data/prepared", help="where prepared data sets live (%(default)s)")
@@ -113,9 +159,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch the archive first (RHD only)")
     try:
         folder = prepare(**vars(parser.parse_args(arguments)))
-    except (InputError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
+    except InputError as error:  # what a user can put right; anything else is our fault and shows its trace
         print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        remedy = OS_REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        print(f"{parser.prog}: {error}: {remedy}.", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; nothing half-prepared was kept.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print(describe(folder))
     return 0
 
@@ -127,7 +182,7 @@ def describe(folder: Path) -> str:
     summary = folder / raw_builder.SUMMARY_FILE
     if not summary.is_file():
         return f"Prepared in {folder}."
-    text = raw_builder.summary_text(json.loads(summary.read_text()))
+    text = raw_builder.summary_text(raw_builder.read_summary(folder))
     sheet = folder / raw_builder.SHEET_FILE
     look = f" Look at {sheet}." if sheet.is_file() else ""
     return f"{text}\nPrepared in {folder}; delete it to prepare it anew.{look}"

@@ -37,6 +37,11 @@ class Row:
             return None
         return "depth_teacher" if self.heads == "separate" else "depth_teacher_joint"
 
+    @property
+    def needs_depth(self) -> bool:
+        """Whether it sees depth in training, itself or through its teacher."""
+        return self.modality == "depth" or self.distils
+
 
 ROWS = {
     "depth_teacher": Row("Depth teacher", modality="depth"),

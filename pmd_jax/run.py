@@ -27,7 +27,16 @@ from pmd_jax.optim import optimizer
 from pmd_jax.outputs import predict
 from pmd_jax.preemption import Stop
 from pmd_jax.rows import ROWS, needed_teachers
-from pmd_jax.splits import SAMPLES_FILE, Splits, check_labels, check_same, describe, prepare_once, read_splits
+from pmd_jax.splits import (
+    SAMPLES_FILE,
+    Splits,
+    check_labels,
+    check_same,
+    check_seen,
+    describe,
+    prepare_once,
+    read_splits,
+)
 from pmd_jax.state import Weights, build, create_state
 from pmd_jax.steps import Recipe
 from pmd_jax.train import train_row
@@ -67,6 +76,7 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
             check_workdir(config, workdir)
         splits = read_splits(config, prepare_once(config))
         check_labels(config, splits.train)
+        check_seen(config, splits)
         samples = describe(config, splits)
         distributed.require_same("prepared samples", samples)
         with _own(workdir):

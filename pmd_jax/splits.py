@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from pmd_jax import distributed, export_folder, files, prepare
 from pmd_jax.config import Config, ConfigError
-from pmd_jax.data.pipeline import Columns, DataError, hold_out, place_joint_0, read_columns
-from pmd_jax.data.unlabelled import check_teacher, place_depth_origin, take_labels_away, training_part
+from pmd_jax.data.pipeline import CROP_PX, Columns, DataError, hold_out, place_joint_0, read_columns
+from pmd_jax.data.unlabelled import check_depth, check_teacher, place_depth_origin, take_labels_away, training_part
 from pmd_jax.rows import ROWS, needed_teachers
 
 SAMPLES_FILE = "samples.json"
@@ -35,6 +35,8 @@ def prepare_once(config: Config) -> Path:
             manual_dir=data.manual_dir,
             dataset_config=data.dataset_config,
             allow_partial=data.allow_partial,
+            allow_bad=data.allow_bad,
+            crop_px=CROP_PX,
         )
         below = str(folder.resolve().relative_to(Path(data.data_dir).resolve()))
     folder = Path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")
@@ -74,6 +76,19 @@ def check_labels(config: Config, train: Columns) -> None:
         check_teacher(
             config.teacher.checkpoint, export_folder.teacher_labels(config.teacher.checkpoint, row, config), train
         )
+
+
+def check_seen(config: Config, splits: Splits) -> None:
+    """Before anything is trained: the rows that see depth in their evaluation have some to see.
+
+    Raises:
+        DataError: see `check_depth`.
+    """
+    teachers = () if config.teacher.checkpoint else needed_teachers(config.rows)
+    watched = () if splits.validation is None else (("validation", splits.validation),)
+    for row in {ROWS[name] for name in (*teachers, *config.rows) if ROWS[name].modality == "depth"}:
+        for what, columns in (*watched, ("test", splits.test)):
+            check_depth(row, columns, what)
 
 
 # ---- the same samples

@@ -16,6 +16,7 @@ from pmd_jax import prepare
 from pmd_jax.data import hand
 from pmd_jax.data.pipeline import read_columns
 from pmd_jax.data.unlabelled import place_depth_origin, training_part
+from pmd_jax.errors import InputError
 from pmd_jax.rows import ROWS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,13 +78,22 @@ def test_the_builder_by_example(own_data):
     assert abs(np.median(hands_depth_m) - truth[2, :, 2].mean()) < 0.1
 
 
+def test_a_frame_that_cannot_be_right_is_named(own_data):
+    path = own_data / "raw" / "my_hands" / "train" / "0001.json"
+    frame = json.loads(path.read_text())
+    path.write_text(json.dumps(frame | {"xyz_m": (1000 * np.array(frame["xyz_m"])).tolist()}))
+    with pytest.raises(InputError, match=r"^my_hands/train/0001: .* m apart .* give joints in metres"):
+        prepare.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
+    assert not list((own_data / "prepared" / "my_hands").glob("[!.]*/*"))
+
+
 def test_frames_without_labels(own_data):
     """The page's builder with the changes that the page describes; nothing of such a frame needs a joint."""
     code = python_of("your_data.md")
     for before, after in (
         ("margin=1.5,", "margin=1.5,\n                mask=nearest_segment(depth_m),"),
         ('name="default"', 'name="mask_box"'),
-        ("depth_units, prepared_example", "depth_units, nearest_segment, prepared_example"),
+        ("import prepared_example", "import nearest_segment, prepared_example"),
     ):
         assert code.count(before) == 1
         code = code.replace(before, after)

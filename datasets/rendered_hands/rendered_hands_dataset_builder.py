@@ -87,10 +87,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         batches = parallel_map(
             draw,
             tasks,
-            total=len(tasks),
+            total=count,
             description=f"Drawing {config.name}/{split}",
             unit=" images",
-            per_item=BATCH,
         )
         for indices, batch in zip(tasks, batches, strict=True):
             yield from split_batch(batch, [f"rendered_hands/{split}/{index:06d}" for index in indices])

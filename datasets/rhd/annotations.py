@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pmd_jax.data.archive import Archive, ArchiveError
+from pmd_jax.data.archive import Archive, ArchiveError, option
 
 from . import safe_pickle
 
@@ -51,7 +51,7 @@ def read_annotations(archive: Archive, split: str, allow_partial: bool) -> dict[
     if len(entries) != expected and not (allow_partial and 0 < len(entries) < expected):
         raise ArchiveError(
             f"{archive.where(name)}: {len(entries):,} frames; RHD has {expected:,} here. Fetch the whole archive, or "
-            "pass --allow_partial to prepare a smaller one as it is."
+            f"prepare a smaller one as it is by {option('allow_partial')}."
         )
     return entries
 

@@ -28,6 +28,8 @@ def download(folder: Path, url: str = URL, size_bytes: int = ARCHIVE_BYTES) -> P
         return target
     folder.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
+    if have == size_bytes:  # whole, and killed before it had its name; the server has nothing to go on with
+        return part.rename(target)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from pmd_jax.data import hand
 from pmd_jax.data.archive import Archive, ArchiveError, decode_png
-from pmd_jax.data.frames import Outcome, collect, depth_units, prepared_example
+from pmd_jax.data.frames import Outcome, collect, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
 
 from .annotations import FOLDERS, ROWS, TO_OUR_ORDER, Annotation, parse
@@ -76,6 +76,8 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
     }
     try:
         annotation = parse(entry)
+        if (largest := int(pictures["mask"].max())) > MASK_LABELS["right"][1]:
+            raise ValueError(f"the mask has a label {largest}; RHD's are 0 to {MASK_LABELS['right'][1]}")
         depth_m = decode_depth_m(pictures["depth"])
         sides = choose_hands(pictures["mask"], annotation.visible, task.settings)
         observations = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]
@@ -89,7 +91,7 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
                     prepared_example(
                         key=f"rhd/{task.split}/{number:05d}/{side}",
                         rgb=pictures["color"],
-                        depth=depth_units(depth_m),
+                        depth=depth_m,
                         xyz_m=observation.xyz_m,
                         visible=observation.visible,
                         K=annotation.K,

@@ -11,12 +11,13 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all, find_archive
+from pmd_jax.data.archive import ArchiveError, attempt_all, option
+from pmd_jax.data.finding import find_archive
 from pmd_jax.data.prepared import prepared_features
 from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
 
 from . import frames
-from .annotations import FOLDERS, annotation_name, read_annotations
+from .annotations import FOLDERS, FRAMES, annotation_name, read_annotations
 from .download import ARCHIVE_BYTES, ARCHIVE_NAME, URL, download
 from .frames import SIZE_PX, Settings, Task
 
@@ -51,6 +52,7 @@ class Builder(RawArchiveBuilder[Task]):
         RhdConfig(name="full", description="the original pictures and all 42 joints", settings=Settings(full=True)),
     ]
     DEFAULT_CONFIG_NAME = "default"
+    PUBLISHED_FRAMES = FRAMES
     read_task = staticmethod(frames.read_task)
 
     @property
@@ -85,7 +87,7 @@ class Builder(RawArchiveBuilder[Task]):
         if archive is None:
             if self.allow_partial:
                 return []
-            raise ArchiveError(f"No {annotation_name(split)} in {folder}; --allow_partial does without.")
+            raise ArchiveError(f"No {annotation_name(split)} in {folder}; {option('allow_partial')} does without.")
         entries = sorted(read_annotations(archive, split, self.allow_partial).items())
         runs = (tuple(entries[i : i + FRAMES_PER_TASK]) for i in range(0, len(entries), FRAMES_PER_TASK))
         return [Task(archive, split, run, self.settings) for run in runs]

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from pmd_jax.data import hand
 from pmd_jax.data.archive import Archive, ArchiveError, decode_png
-from pmd_jax.data.frames import Outcome, collect, depth_units, nearest_segment, prepared_example
+from pmd_jax.data.frames import Outcome, collect, nearest_segment, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
 
 from . import cameras
@@ -67,7 +67,7 @@ def read_depth_frame(
     """
     files, (colour, packed_depth) = _pictures(task, frame)
     try:
-        _check_finite(joints_m)
+        hand.check_joints(joints_m)
         xyz_m = cameras.depth_to_colour(joints_m)
         depth_m = cameras.warp_depth_m(decode_depth_m(packed_depth))
         observation = observe(xyz_m, _inside(xyz_m, cameras.K_COLOUR), True, cameras.K_COLOUR, depth_m=depth_m)
@@ -76,7 +76,7 @@ def read_depth_frame(
         else:
             key = f"{task.sequence}_SK_{frame}"
             mask = nearest_segment(depth_m) if task.settings.box == "mask" else None
-            yield _sample(task, key, colour, depth_units(depth_m), xyz_m, cameras.K_COLOUR, observation, mask)
+            yield _sample(task, key, colour, depth_m, xyz_m, cameras.K_COLOUR, observation, mask)
     except ValueError as error:
         raise _fault(task, frame, error) from None
 
@@ -91,13 +91,12 @@ def read_stereo_frame(
     """
     _, pictures = _pictures(task, frame)
     try:
-        _check_finite(joints_m)
+        hand.check_joints(joints_m)
         for eye, picture, offset_m in zip(("left", "right"), pictures, (0, cameras.BASELINE_M), strict=True):
             xyz_m = joints_m - np.array([offset_m, 0, 0])
             observation = observe(xyz_m, _inside(xyz_m, cameras.K_STEREO), True, cameras.K_STEREO)
             key = f"{task.sequence}_BB_{eye}_{frame}"
-            missing = np.zeros(picture.shape[:2], np.uint16)
-            yield _sample(task, key, picture, missing, xyz_m, cameras.K_STEREO, observation)
+            yield _sample(task, key, picture, None, xyz_m, cameras.K_STEREO, observation)
     except ValueError as error:
         raise _fault(task, frame, error) from None
 
@@ -134,15 +133,9 @@ def _pictures(task: Task, frame: int) -> tuple[list[bytes], list[UInt8[np.ndarra
     return files, [decode_png(data, task.archive.where(name), **size) for name, data in zip(names, files, strict=True)]
 
 
-def _check_finite(joints_m) -> None:
-    if not np.isfinite(joints_m).all():
-        raise ValueError("the label holds NaN or infinity")
-
-
 def _inside(xyz_m, K) -> np.ndarray:
     """STB does not say which joints are hidden: visible means inside the picture."""
-    u, v = hand.project(xyz_m, K).T
-    return (u > -0.5) & (u < cameras.WIDTH_PX - 0.5) & (v > -0.5) & (v < cameras.HEIGHT_PX - 0.5)
+    return hand.inside(hand.project(xyz_m, K), (cameras.WIDTH_PX, cameras.HEIGHT_PX))
 
 
 def _fault(task: Task, frame: int, error: ValueError) -> ArchiveError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 from jaxtyping import Float
 
-from pmd_jax.data.archive import Archive, ArchiveError, find_in_zip
+from pmd_jax.data.archive import Archive, ArchiveError, option
+from pmd_jax.data.finding import find_in_zips, fullest, places, zips
 
 SEQUENCES = {
     "train": tuple(f"B{i}{kind}" for i in range(2, 7) for kind in ("Counting", "Random")),
@@ -23,31 +25,38 @@ TO_OUR_ORDER = np.array([0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6,
 
 
 def find_sequence(folder: Path, sequence: str, camera: str) -> Archive | None:
-    """The pictures of a sequence: a zip with or without a top folder, or an unpacked tree with or without `images/`."""
-    marker = "SK_color_*.png" if camera == "SK" else "BB_left_*.png"
-    for base in _bases(folder, "images"):
-        for place in (base / sequence, base / sequence / sequence):  # a zip's own top folder may lie inside another
-            if any(place.glob(marker)):
-                return Archive(place)
-        if (base / f"{sequence}.zip").is_file():
-            return find_in_zip(base / f"{sequence}.zip", marker)
-    return None
+    """The pictures of a sequence: zips with or without a top folder, or an unpacked tree with or without `images/`.
+
+    A sequence may come in several zips, as web drives cut them (`B1Counting-….zip`), and a zip may hold several
+    sequences. Of an unpacked tree and zips the fuller counts.
+    """
+    kinds = [name.replace("0", "*") for name in picture_names(camera, 0)]
+    folders = [place / sequence for place in places(folder)]
+    # A zip's own top folder may lie inside another of its name, and `images/` a folder deeper than we look.
+    folders += [inner for place in folders for inner in (place / sequence, place.parent / "images" / sequence)]
+    trees = [Archive(place) for place in folders if any(any(place.glob(kind)) for kind in kinds)]
+    parts = list(dict.fromkeys(part for kind in kinds for part in _parts(zips(folder), sequence, kind)))
+    packed = [replace(parts[0], further=tuple(parts[1:]))] if parts else []
+    return fullest([*dict.fromkeys(trees), *packed], f"{camera}_*.png")
+
+
+def _parts(paths: list[Path], sequence: str, kind: str) -> list[Archive]:
+    """The zips with a sequence's pictures: their folder's name says so, or, where there is none, the zip's own."""
+    ours = [path for path in paths if path.name.lower().startswith(sequence.lower())]
+    inside = find_in_zips(paths, f"{sequence}/{kind}", strict=False)
+    named = [replace(archive, prefix=f"{archive.prefix}{sequence}/") for archive in inside]
+    rest = [path for path in ours if path not in {archive.path for archive in named}]
+    return [*named, *find_in_zips(rest, kind, strict=not named)]
 
 
 def find_labels(folder: Path, sequence: str, camera: str) -> Archive | None:
-    """What holds a sequence's label file: `labels/`, `labels.zip`, or the folder itself."""
+    """What holds a sequence's label file: `labels/`, the folder itself, `labels.zip`, or another zip."""
     name = label_name(sequence, camera)
-    for base in _bases(folder, "labels"):
-        if (base / name).is_file():
-            return Archive(base)
-        if (base / "labels.zip").is_file() and (found := find_in_zip(base / "labels.zip", name)):
-            return found
-    return None
-
-
-def _bases(folder: Path, inner: str) -> list[Path]:
-    tops = [folder, *sorted(p for p in folder.glob("*") if p.is_dir())]
-    return [place for top in tops for place in (top, top / inner)]
+    bases = [inner for place in places(folder) for inner in (place, place / "labels")]
+    trees = [Archive(base) for base in dict.fromkeys(bases) if (base / name).is_file()]
+    ours = [path for path in zips(folder) if path.name.lower().startswith("label")]
+    packed = find_in_zips(zips(folder), name, strict=False) or ([] if trees else find_in_zips(ours, name))
+    return fullest([*trees, *packed], name)
 
 
 def label_name(sequence: str, camera: str) -> str:
@@ -84,7 +93,7 @@ def read_labels(archive: Archive, sequence: str, camera: str, allow_partial: boo
     if shape[2] != FRAMES and not (allow_partial and 0 < shape[2] < FRAMES):
         raise ArchiveError(
             f"{where}: labels of {shape[2]} frames; STB has {FRAMES} in each sequence. Fetch the whole archive, or "
-            "pass --allow_partial to prepare a smaller one as it is."
+            f"prepare a smaller one as it is by {option('allow_partial')}."
         )
     try:
         hand_para = scipy.io.loadmat(io.BytesIO(data), variable_names=["handPara"])["handPara"]

@@ -11,13 +11,14 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all
+from pmd_jax.data.archive import ArchiveError, attempt_all, option
+from pmd_jax.data.finding import broken_zips
 from pmd_jax.data.prepared import prepared_features
 from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
 
 from . import cameras, frames
 from .frames import Settings, Task
-from .layout import SEQUENCES, find_labels, find_sequence, label_name, read_labels
+from .layout import FRAMES, SEQUENCES, find_labels, find_sequence, label_name, read_labels
 
 _INSTRUCTIONS = """\
 STB has to be fetched by hand: follow the links on https://github.com/zhjwustc/icip17_stereo_hand_pose_dataset, and put
@@ -48,6 +49,7 @@ class Builder(RawArchiveBuilder[Task]):
         StbConfig(name="full", description="the original pictures of SK", settings=Settings(full=True)),
     ]
     DEFAULT_CONFIG_NAME = "default"
+    PUBLISHED_FRAMES = {split: FRAMES * len(sequences) for split, sequences in SEQUENCES.items()}  # noqa: RUF012
     read_task = staticmethod(frames.read_task)
 
     @property
@@ -68,7 +70,8 @@ class Builder(RawArchiveBuilder[Task]):
         try:
             runs = attempt_all(partial(self._sequence_tasks, folder, *one) for one in every)
         except ArchiveError as error:
-            raise ArchiveError(f"{error}\n{_INSTRUCTIONS}") from None
+            others = [fault for fault in broken_zips(folder) if fault not in str(error)]
+            raise ArchiveError("\n".join([str(error), *others, _INSTRUCTIONS])) from None
         tasks: dict[str, list[Task]] = {}
         for (split, _), run in zip(every, runs, strict=True):
             if run:
@@ -85,7 +88,7 @@ class Builder(RawArchiveBuilder[Task]):
             if self.allow_partial:
                 return []
             what = f"pictures of {sequence}" if pictures is None else label_name(sequence, camera)
-            raise ArchiveError(f"No {what} in {folder}; --allow_partial does without.")
+            raise ArchiveError(f"No {what} in {folder}; {option('allow_partial')} does without.")
         joints_m = read_labels(labels, sequence, camera, self.allow_partial)
         return [
             Task(pictures, split, sequence, first, joints_m[first : first + FRAMES_PER_TASK], self.settings)

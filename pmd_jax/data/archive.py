@@ -12,8 +12,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -23,11 +23,20 @@ from PIL import Image
 from pmd_jax.errors import InputError
 
 T = TypeVar("T")
+_PNG_BITS = 24  # where a PNG's header says the bits of a channel, and after it what the channels are
+_PNG_KINDS = {0: "grey", 2: "colour", 3: "palette", 4: "grey with alpha", 6: "colour with alpha"}
 PICTURE_LIMIT_BYTES = 16 << 20  # the largest real one, an uncompressed 640 × 480 picture, is under 1 MB
 
 
 class ArchiveError(InputError):
     """What is wrong with raw data, said to the person who has to put it right."""
+
+
+def option(name: str, value: object = None) -> str:
+    """How to give an option of `prepare.prepare` on the command line, and in a run, which prepares what it needs."""
+    if value is None:
+        return f"--{name} (in a run --config.data.{name}=true)"
+    return f"--{name}={value} (in a run --config.data.{name}={value})"
 
 
 def attempt_all(attempts: Iterable[Callable[[], T]]) -> list[T]:
@@ -56,6 +65,7 @@ class Archive:
 
     path: Path
     prefix: str = ""  # "" or "some/folder/"
+    further: tuple[Archive, ...] = ()  # other parts of the same, looked into for what is not here
 
     def where(self, name: str) -> str:
         """How errors and summaries name a member."""
@@ -67,11 +77,22 @@ class Archive:
         Raises:
             ArchiveError: the zip cannot be opened.
         """
+        return set(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each member below `prefix`.
+
+        Raises:
+            ArchiveError: the zip cannot be opened.
+        """
+        own: dict[str, int] = {}
         if self.path.is_dir():
             base = self.path / self.prefix
-            return {p.relative_to(base).as_posix() for p in base.rglob("*") if p.is_file()}
-        members = _open_zip(self.path).namelist()
-        return {m[len(self.prefix) :] for m in members if m.startswith(self.prefix) and not m.endswith("/")}
+            own = {p.relative_to(base).as_posix(): p.stat().st_size for p in base.rglob("*") if p.is_file()}
+        else:
+            members, skipped = open_zip(self.path)[1], len(self.prefix)
+            own = {name[skipped:]: i.file_size for name, i in members.items() if name.startswith(self.prefix)}
+        return {name: size for part in self.further for name, size in part.sizes().items()} | own
 
     def read(self, name: str, limit_bytes: int = PICTURE_LIMIT_BYTES) -> bytes:
         """One member's bytes.
@@ -84,70 +105,50 @@ class Archive:
                 file = self.path / self.prefix / name
                 size, load = file.stat().st_size, file.read_bytes
             else:
-                archive = _open_zip(self.path)
-                info = archive.getinfo(self.prefix + name)
-                size, load = info.file_size, functools.partial(archive.read, info)
+                opened, members = open_zip(self.path)
+                info = members[self.prefix + name]
+                size, load = info.file_size, functools.partial(opened.read, info)
             if size > limit_bytes:
                 raise ArchiveError(f"{self.where(name)}: {size:,} bytes, more than the {limit_bytes:,} it may have.")
             return load()
         except (KeyError, FileNotFoundError):
+            if self.further:
+                return replace(self.further[0], further=self.further[1:]).read(name, limit_bytes)
             raise ArchiveError(f"{self.where(name)}: missing.") from None
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise ArchiveError(f"{self.where(name)}: cannot be read ({error}).") from None
 
 
 @functools.lru_cache(maxsize=32)
-def _open_zip(path: Path) -> zipfile.ZipFile:
+def open_zip(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """A zip and its files by their names, with slashes whatever its writer took for one."""
     try:
-        return zipfile.ZipFile(path)
+        opened = zipfile.ZipFile(path)
+    except PermissionError:
+        raise ArchiveError(f"{path}: may not be read by you: change its permissions.") from None
     except (OSError, zipfile.BadZipFile) as error:
         size = f"{path.stat().st_size:,} bytes long" if path.is_file() else "not a file"
         raise ArchiveError(
             f"{path}: not a whole zip ({error}; it is {size}). The download probably broke off: fetch it again."
         ) from None
-
-
-def find_archive(folder: Path, marker: str) -> Archive | None:
-    """The place in or under `folder` that holds a file like `marker`, unpacked or in a zip; None if there is none.
-
-    Looks in the folder, one level below it, then inside its zips, so that an archive may lie there as downloaded, or
-    unpacked with or without its top folder.
-
-    Args:
-        marker: a path such as "training/labels.pickle"; may have wildcards.
-    """
-    for place in (folder, *sorted(p for p in folder.glob("*") if p.is_dir())):
-        if any(place.glob(marker)):
-            return Archive(place)
-    for path in sorted(folder.glob("*.zip")):
-        if (archive := find_in_zip(path, marker)) is not None:
-            return archive
-    return None
-
-
-def find_in_zip(path: Path, marker: str) -> Archive | None:
-    """The folder inside a zip that holds a file like `marker`; None if there is none."""
-    depth = len(PurePosixPath(marker).parts)
-    tops = {PurePosixPath(m).parts[:-depth] for m in Archive(path).names() if PurePosixPath(m).match(marker)}
-    if not tops:
-        return None
-    nearest = min(tops, key=lambda top: (len(top), top))
-    return Archive(path, "".join(f"{part}/" for part in nearest))
+    members = {info.filename.replace("\\", "/"): info for info in opened.infolist()}
+    return opened, {name: info for name, info in members.items() if not name.endswith("/")}
 
 
 def decode_png(data: bytes, where: str, *, width: int, height: int, channels: int) -> UInt8[np.ndarray, "h w *c"]:
-    """An 8-bit PNG as an array: (height, width, 3) for colour, (height, width) for one channel.
+    """An 8-bit PNG as an array: (height, width, 3) for colour, (height, width) for one channel of grey.
 
-    The size is compared with what it must be before a pixel is decoded.
+    Size and kind are compared with what they must be before a pixel is decoded: a palette's numbers, and shades of less
+    or more than 8 bits, would be decoded to other values than were written.
 
     Raises:
         ArchiveError: not a PNG, damaged, or of another size or kind.
     """
+    wanted = ((8, 2), (8, 6)) if channels == 3 else ((8, 0),)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            size, mode = image.size, image.mode
-            fits = size == (width, height) and mode in (("RGB", "RGBA") if channels == 3 else ("L", "P"))
-            pixels = np.asarray(image) if fits else None
+            size, kind = image.size, (data[_PNG_BITS], data[_PNG_BITS + 1])
+            pixels = np.asarray(image) if size == (width, height) and kind in wanted else None
     except (
         OSError,
         SyntaxError,
@@ -160,7 +161,7 @@ def decode_png(data: bytes, where: str, *, width: int, height: int, channels: in
         raise ArchiveError(f"{where}: not a whole PNG ({error}).") from None
     if pixels is None:
         raise ArchiveError(
-            f"{where}: a picture of {size[0]} × {size[1]} in mode {mode}; {width} × {height} with {channels} "
-            "channel(s) of 8 bits belongs here."
+            f"{where}: a picture of {size[0]} × {size[1]}, {_PNG_KINDS.get(kind[1], 'unknown')} of {kind[0]} bits; "
+            f"{width} × {height}, {_PNG_KINDS[wanted[0][1]]} of 8 bits, belongs here."
         )
     return pixels[..., :3] if channels == 3 else pixels

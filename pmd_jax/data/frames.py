@@ -12,6 +12,7 @@ from scipy import ndimage
 from pmd_jax.data import hand
 from pmd_jax.data.archive import ArchiveError
 from pmd_jax.data.selfcheck import Observation
+from pmd_jax.errors import InputError
 
 MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
 SEGMENT_START, SEGMENT_M = 0.002, 0.15  # share of the pixels, and metres: see `nearest_segment`
@@ -70,7 +71,13 @@ def nearest_segment(depth_m: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"
 
 
 def depth_units(depth_m: Float[np.ndarray, "h w"]) -> UInt16[np.ndarray, "h w"]:
-    """Metres to the prepared unit of 0.1 mm; what is too far for 16 bits (6.55 m) counts as not measured."""
+    """Metres to the prepared unit of 0.1 mm; what is too far for 16 bits (6.55 m) counts as not measured.
+
+    Raises:
+        InputError: a depth is negative.
+    """
+    if (depth_m < 0).any():
+        raise InputError(f"a depth of {depth_m.min():g} m; depth counts from 0, not measured, away from the camera")
     return np.rint(np.where(depth_m <= DEPTH_LIMIT_M, depth_m, 0) / hand.DEPTH_UNIT_M).astype(np.uint16)
 
 
@@ -78,7 +85,7 @@ def prepared_example(
     *,
     key: str,
     rgb: UInt8[np.ndarray, "h w 3"],
-    depth: UInt16[np.ndarray, "h w"],
+    depth: Float[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"] | None,
     xyz_m: Float[np.ndarray, "21 3"],
     visible: Bool[np.ndarray, " 21"],
     K: Float[np.ndarray, "3 3"],
@@ -90,25 +97,82 @@ def prepared_example(
     """The crop around one hand, in the form that all builders share (`prepared.prepared_features`).
 
     Args:
-        depth: 0.1 mm, registered to `rgb`, 0 = not measured.
+        key: of the sample: data set, split, frame and hand; what was taken together is held out together, by the key
+            (`pmd_jax.data.recordings`).
+        depth: metres, or counts of 0.1 mm as uint16; registered to `rgb`, 0 = not measured. None: there is no sensor.
         xyz_m: our joint order, in the camera of `K`; NaN, with nothing visible, where nobody has labelled them.
         margin: of the box around the joints.
         mask: the hand's pixels, to crop around these (`hand.mask_box`), which needs no joint.
 
     Raises:
-        ValueError: the crop would be empty or absurdly large.
+        InputError: the frame cannot be used; the message begins with its key. The pictures do not fit each other, the
+            joints are not those of a hand in front of the camera, in metres, the crop would be empty, absurdly large
+            or beside the hand, or shows no depth though there is a sensor.
     """
-    uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
-    box = hand.crop_box(uv_px, margin) if mask is None else hand.mask_box(mask)
-    if box.side > MAX_CROP_SIDE_PX:
-        raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
+    try:
+        depth = _pictures_that_fit(rgb, depth, mask)
+        _check_labels(xyz_m, visible, K)
+        uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
+        box = hand.crop_box(uv_px, margin) if mask is None else hand.mask_box(mask)
+        if box.side > MAX_CROP_SIDE_PX:
+            raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
+        uv = hand.crop_points(uv_px, box, size).astype(np.float32)
+        _check_crop(uv[visible], size)
+        cropped = np.zeros((size, size), np.uint16) if depth is None else hand.crop_depth(depth, box, size)
+        if depth is not None and not cropped.any():
+            raise ValueError("the depth map shows nothing in the crop; give no map (None) where there is no sensor")
+    except ValueError as error:
+        raise InputError(f"{key}: {error}") from None
     return {
         "rgb": hand.crop_rgb(rgb, box, size),
-        "depth": hand.crop_depth(depth, box, size),
+        "depth": cropped,
         "xyz": xyz_m.astype(np.float32),
-        "uv": hand.crop_points(uv_px, box, size).astype(np.float32),
+        "uv": uv,
         "visible": visible,
         "K": hand.crop_intrinsics(K, box, size).astype(np.float32),
         "is_left": is_left,
         "key": key,
     }
+
+
+def _pictures_that_fit(rgb, depth, mask) -> UInt16[np.ndarray, "h w"] | None:
+    """The depth in prepared units, after all pictures were compared with the colours."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"rgb is {rgb.dtype} of shape {rgb.shape}; 8-bit colours (height, width, 3) belong here")
+    for name, picture in (("depth", depth), ("mask", mask)):
+        if picture is not None and picture.shape != rgb.shape[:2]:
+            raise ValueError(
+                f"{name} of shape {picture.shape} beside colours of {rgb.shape[:2]}: each pixel of both must show the "
+                "same point"
+            )
+    if depth is None or depth.dtype == np.uint16:
+        return depth
+    if depth.dtype.kind != "f":
+        raise ValueError(f"depth is {depth.dtype}: give metres as floats, or counts of 0.1 mm as uint16")
+    return depth_units(depth)
+
+
+def _check_labels(xyz_m, visible, K) -> None:
+    """The shapes and values of a frame's numbers, where it is labelled or not."""
+    for name, value, shape in (("xyz_m", xyz_m, (hand.NUM_JOINTS, 3)), ("visible", visible, (hand.NUM_JOINTS,))):
+        if value.shape != shape:
+            raise ValueError(f"{name} is of shape {value.shape} in place of {shape}")
+    if visible.dtype != bool:
+        raise ValueError(f"visible is {visible.dtype} in place of bool")
+    if K.shape != (3, 3) or not np.isfinite(K).all() or min(K[0, 0], K[1, 1]) <= 0 or K[2].tolist() != [0, 0, 1]:
+        raise ValueError(f"K = {K.tolist()} is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy above 0")
+    if np.isnan(xyz_m).all():
+        if visible.any():
+            raise ValueError("joints are called visible, but all are NaN; without labels none is visible")
+    else:
+        hand.check_joints(xyz_m)
+
+
+def _check_crop(visible_uv: Float[np.ndarray, "n 2"], size: int) -> None:
+    """Where joints are known they must lie in the crop, whatever it was made from."""
+    found = int(hand.inside(visible_uv, (size, size)).sum())
+    if found < hand.MIN_IN_CROP_SHARE * len(visible_uv):
+        raise ValueError(
+            f"only {found} of {len(visible_uv)} visible joints lie in the crop (limit {hand.MIN_IN_CROP_SHARE:.0%}): "
+            "what it was made around is not this hand"
+        )

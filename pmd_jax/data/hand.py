@@ -28,6 +28,8 @@ WRIST_RULES = {"wrist_from_ring": (13, 2.0), "wrist_from_middle": (ROOT, 2.2)}
 BOXES = ("joints", "mask")  # what a crop goes around: the joints' pixels, or the hand's, which needs no label
 MARGIN = 1.5  # of the box around the joints: its side over their larger extent
 MASK_MARGIN = 1.3  # of the box around a mask; makes crops about as wide as around joints with MARGIN
+SCALE_LIMIT_M = 1.0  # a hand whose scale is larger is not in metres; in centimetres it would be about 9
+MIN_IN_CROP_SHARE = 0.5  # of the visible joints: a crop with fewer shows something else than the hand
 DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured
 
 
@@ -49,6 +51,25 @@ def normalise(xyz_m: Float[Any, "*b 21 3"]) -> NormalisedPose:
 def denormalise(normalised: NormalisedPose) -> Float[Any, "*b 21 3"]:
     """The inverse of `normalise`: metres in the camera frame."""
     return normalised.pose * normalised.scale_m[..., None, None] + normalised.root_m[..., None, :]
+
+
+def check_joints(xyz_m: Float[np.ndarray, "21 3"]) -> None:
+    """Refuses labelled joints that no hand in front of a camera has.
+
+    Raises:
+        ValueError: one is not a number or behind the camera, or the hand has no scale or one that is not in metres.
+    """
+    if not np.isfinite(xyz_m).all():
+        raise ValueError("the joints hold NaN or infinity")
+    if (xyz_m[:, 2] <= 0).any():
+        raise ValueError(f"a joint lies behind the camera (z = {xyz_m[:, 2].min():.3f} m)")
+    scale_m = float(np.linalg.norm(xyz_m[WRIST] - xyz_m[ROOT]))
+    if scale_m == 0:
+        raise ValueError("joint 0 and the middle MCP lie at one place, so that the hand has no scale")
+    if scale_m > SCALE_LIMIT_M:
+        raise ValueError(
+            f"joint 0 and the middle MCP are {scale_m:.1f} m apart (limit {SCALE_LIMIT_M:g} m): give joints in metres"
+        )
 
 
 def wrist_from_palm(xyz_m: Float[np.ndarray, "*b 21 3"], rule: str) -> Float[np.ndarray, "*b 21 3"]:
@@ -168,6 +189,11 @@ def root_in_box(
 def _centre(box: CropBox) -> Float[np.ndarray, " 2"]:
     """In pixels, whose centres lie at integers."""
     return np.array([box.x0, box.y0]) + box.side / 2 - 0.5
+
+
+def inside(uv_px: Num[np.ndarray, "*j 2"], size: tuple[int, int]) -> Bool[np.ndarray, "*j"]:
+    """Which points lie in a picture of `size` (width, height)."""
+    return ((uv_px > -0.5) & (uv_px < np.array(size) - 0.5)).all(-1)
 
 
 def crop_points(uv_px: Num[np.ndarray, "*j 2"], box: CropBox, size: int) -> Float[np.ndarray, "*j 2"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,10 @@ from pmd_jax import sharding
 from pmd_jax.config import ConfigError, DataConfig
 from pmd_jax.data import hand
 from pmd_jax.data.augment import Batch
+from pmd_jax.data.recordings import Recordings
 from pmd_jax.errors import InputError
 
+CROP_PX = 64  # of a side: what the network takes
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
 
 
@@ -75,7 +78,11 @@ def read_columns(folder: Path, split: str) -> Columns:
                 columns = {name: np.empty((count, *np.shape(example[name])), _dtype(example[name])) for name in example}
             for name, column in columns.items():
                 column[row] = _text(example[name])
+    except MemoryError as error:
+        raise DataError(f"The prepared split {split!r} in {folder} does not fit into memory ({error}).") from error
     except Exception as error:  # TFDS, array_record and zlib each have their own; all mean the same to the user
+        if (closed := _without_permission(folder)) is not None:
+            raise DataError(f"{closed} may not be read by you: change its permissions.") from error
         raise DataError(f"The prepared split {split!r} in {folder} cannot be read ({error}); {remedy}.") from error
     if columns is None:
         raise DataError(f"The prepared split {split!r} in {folder} is empty; {remedy}.")
@@ -88,24 +95,46 @@ def read_columns(folder: Path, split: str) -> Columns:
     return loaded
 
 
+def _without_permission(folder: Path) -> Path | None:
+    """What of a prepared folder this user may not read; libraries say so in words of their own, or not at all."""
+    for parent in reversed(
+        folder.absolute().parents
+    ):  # from the top, as nothing can be asked about what lies below one
+        if parent.is_dir() and not os.access(parent, os.X_OK):
+            return parent
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        return folder
+    return next((path for path in folder.glob("*") if not os.access(path, os.R_OK)), None)
+
+
 def _check(columns: Columns, folder: Path, remedy: str) -> None:
     """One pass over the labels, so that a bad one is named here and not met as a NaN in the loss."""
-    if columns.rgb.shape[1:] != (64, 64, 3):
+    if columns.rgb.shape[1:] != (CROP_PX, CROP_PX, 3):
         raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
     unlabelled = ~columns.has_label & ~columns.visible.any(1)
     with np.errstate(invalid="ignore"):
-        scale = hand.normalise(columns.xyz).scale_m
+        scale = np.linalg.norm(columns.xyz[:, hand.WRIST] - columns.xyz[:, hand.ROOT], axis=-1)
         not_numbers = ~np.isfinite(columns.xyz).all((1, 2)) | ~np.isfinite(columns.uv).all((1, 2))
         faults = {
             NOT_NUMBERS: (not_numbers & ~unlabelled) | ~np.isfinite(columns.K).all((1, 2)),
             "wrist and middle MCP at one place, so no hand scale": scale == 0,
+            f"a hand scale above {hand.SCALE_LIMIT_M:g} m, so joints that are not in metres": scale
+            > hand.SCALE_LIMIT_M,
             "a root that is not in front of the camera": columns.xyz[:, hand.ROOT, 2] <= 0,
+            "most of their visible joints outside the crop": _hand_missed(columns),
         }
     for fault, where in faults.items():
         if where.any():
             first = columns.key[np.flatnonzero(where)[0]]
             rule = "; a pair without labels has NaN for all joints and none visible" if fault == NOT_NUMBERS else ""
             raise DataError(f"{where.sum()} samples of {folder} have {fault}, first {first}{rule}; {remedy}.")
+
+
+def _hand_missed(columns: Columns) -> Bool[np.ndarray, " n"]:
+    """Which crops show something else than the hand, by its visible joints."""
+    seen = columns.visible.sum(1)
+    in_crop = (columns.visible & hand.inside(columns.uv, columns.rgb.shape[2:0:-1])).sum(1)
+    return in_crop < hand.MIN_IN_CROP_SHARE * seen
 
 
 def place_joint_0(columns: Columns, rule: str) -> Columns:
@@ -119,8 +148,7 @@ def place_joint_0(columns: Columns, rule: str) -> Columns:
     xyz = hand.wrist_from_palm(columns.xyz, rule)
     uv, visible = columns.uv.copy(), columns.visible.copy()
     uv[:, hand.WRIST] = hand.project(xyz[:, [hand.WRIST]], columns.K)[:, 0]
-    height, width = columns.rgb.shape[1:3]
-    visible[:, hand.WRIST] &= ((uv[:, hand.WRIST] > -0.5) & (uv[:, hand.WRIST] < [width - 0.5, height - 0.5])).all(-1)
+    visible[:, hand.WRIST] &= hand.inside(uv[:, hand.WRIST], columns.rgb.shape[2:0:-1])
     # Not _replace, which takes our len() for the number of fields.
     return Columns(**(columns._asdict() | {"xyz": xyz, "uv": uv, "visible": visible}))
 
@@ -136,27 +164,34 @@ def _dtype(value):
 def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Columns, Columns | None]:
     """Cuts the validation samples, all with labels, from a training split; the draw does not depend on the run's seed.
 
+    Whole recordings are held out, or blocks of them (`pmd_jax.data.recordings`), and what remains of these is not
+    trained on either.
+
     Raises:
         ConfigError: more samples are asked for than there are.
     """
+    if config.validation == 0 and config.train_samples == 0:
+        return columns, None
     order = np.random.Generator(np.random.Philox(seed)).permutation(len(columns))
-    wanted = config.validation + max(config.train_samples, 1)
-    if wanted > len(columns):
-        raise ConfigError(
-            f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}: "
-            f"the training split has {len(columns)} samples; ask for fewer."
-        )
-    validation = order[columns.has_label[order]][: config.validation]
+    asked = f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}"
+    if config.validation + max(config.train_samples, 1) > len(columns):
+        raise ConfigError(f"{asked}: the training split has {len(columns)} samples; ask for fewer.")
+    recordings = Recordings(columns.key.tolist())
+    candidates = recordings.together(order)
+    validation = candidates[columns.has_label[candidates]][: config.validation]
     if len(validation) < config.validation:
         raise ConfigError(
             f"config.data.validation = {config.validation}: the training split has {len(validation)} samples with "
             "joints; ask for fewer."
         )
-    train = order[~np.isin(order, validation)]
+    train = order[~recordings.near(validation)[order]]
+    if len(train) < max(config.train_samples, 1):
+        raise ConfigError(
+            f"{asked}: the training split has {len(columns)} samples, and {len(train)} of them are of other recordings "
+            "than those held out; ask for fewer."
+        )
     if config.train_samples:
         train = train[: config.train_samples]
-    if config.validation == 0 and config.train_samples == 0:
-        return columns, None
     return columns.take(np.sort(train)), columns.take(np.sort(validation)) if config.validation else None
 
 

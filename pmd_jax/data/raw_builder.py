@@ -19,8 +19,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from pmd_jax import files
 from pmd_jax.data import selfcheck
-from pmd_jax.data.archive import ArchiveError
+from pmd_jax.data.archive import ArchiveError, option
 from pmd_jax.data.frames import Outcome
 from pmd_jax.data.workers import parallel_map
 from pmd_jax.errors import InputError
@@ -48,6 +49,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    PUBLISHED_FRAMES: Mapping[str, int]  # of each split
     read_task: Callable[[Any], Outcome]  # a static, module-level function: workers find it by name
 
     def __init__(self, *, allow_partial: bool = False, allow_bad: int = 0, **kwargs):
@@ -94,15 +96,15 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
 
     def _shards(self, split: str, tasks: Sequence[Task]) -> list[Callable[[], Iterator]]:
         """One generator a shard. TFDS runs them in order, so all draw from one stream of results."""
+        frames = sum(map(len, tasks))
         results = parallel_map(
             type(self).read_task,
             tasks,
-            total=len(tasks),
+            total=frames,
             description=f"{self.name} {split}",
             unit=" frames",
-            per_item=FRAMES_PER_TASK,
         )
-        every = max(1, sum(map(len, tasks)) // SHEET_CROPS)
+        every = max(1, frames // SHEET_CROPS)
         outcomes = self._outcomes[split] = []
 
         def shard(size: int | None) -> Iterator[tuple[str, dict]]:
@@ -125,7 +127,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         summary = self._summary(time.monotonic() - start)
         refuse(summary, self.allow_bad)
         folder = Path(self.data_path)
-        (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=1))
+        files.write_json(folder / SUMMARY_FILE, summary)
         if self._sheet:
             from pmd_jax import figures  # loads Matplotlib: only when something is drawn
 
@@ -151,6 +153,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
             }
         return {
             "dataset": self.info.full_name,
+            "partial": is_partial(splits, self.PUBLISHED_FRAMES),
             "allow_partial": self.allow_partial,
             "allow_bad": self.allow_bad,
             "frames_per_s": round(sum(split["frames"] for split in splits.values()) / seconds, 1),
@@ -158,17 +161,51 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
         }
 
 
-def check_reuse(prepared: Path, allow_partial: bool) -> None:
-    """Refuses to pass off a part as the whole.
+def is_partial(splits: Mapping[str, Any], published: Mapping[str, int]) -> bool:
+    """Whether a summary's splits hold fewer frames than were published, whatever was allowed."""
+    return any(name not in splits or splits[name]["frames"] < count for name, count in published.items())
+
+
+def read_summary(prepared: Path) -> dict[str, Any]:
+    """What is known of prepared data.
 
     Raises:
-        ArchiveError: the data were prepared from a partial archive, and `allow_partial` is not set now.
+        ArchiveError: the summary is missing or broken.
     """
     path = prepared / SUMMARY_FILE
-    if not allow_partial and path.is_file() and json.loads(path.read_text())["allow_partial"]:
+    try:
+        summary = json.loads(files.read_text(path))
+        for split in summary["splits"].values():
+            len(split["left_out"]), int(split["frames"])
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArchiveError(
-            f"{prepared} was prepared with --allow_partial. Delete it to prepare the whole archive, or allow partial "
-            "data here too."
+            f"{path} is missing or broken ({error!r}), so that nobody knows how much of the archive is there: delete "
+            f"{prepared} and prepare it again."
+        ) from None
+    return summary
+
+
+def check_reuse(prepared: Path, published: Mapping[str, int], allow_partial: bool, allow_bad: int) -> None:
+    """Refuses to pass off a part as the whole: what was left out must be allowed now as it was then.
+
+    Args:
+        published: frames of each split.
+
+    Raises:
+        ArchiveError: more is missing from the prepared data than is allowed, or it is not known.
+    """
+    summary = read_summary(prepared)
+    if not allow_partial and is_partial(summary["splits"], published):
+        raise ArchiveError(
+            f"{prepared} was prepared with --allow_partial, from fewer frames than were published. Allow that here too "
+            f"by {option('allow_partial')}, or delete it to prepare the whole archive."
+        )
+    left_out = [problem for split in summary["splits"].values() for problem in split["left_out"]]
+    if len(left_out) > allow_bad:
+        raise ArchiveError(
+            f"{prepared} was prepared with --allow_bad, without {len(left_out)} frame(s) (allowed: {allow_bad}), first "
+            f"{left_out[0]} Allow that here too by {option('allow_bad', len(left_out))}, or delete it to prepare an "
+            "archive without faults."
         )
 
 
@@ -186,7 +223,7 @@ def refuse(summary: Mapping[str, Any], allow_bad: int) -> None:
         raise ArchiveError(
             f"{len(problems)} frame(s) of {summary['dataset']} cannot be used (allowed: {allow_bad}):\n{shown}\n"
             + (f"  … and {more} more.\n" if more > 0 else "")
-            + f"Fetch the archive again, or leave these frames out with --allow_bad={len(problems)}."
+            + f"Fetch the archive again, or leave these frames out by {option('allow_bad', len(problems))}."
         )
     for name, split in summary["splits"].items():
         if not split["samples"]:
@@ -205,7 +242,7 @@ def refuse(summary: Mapping[str, Any], allow_bad: int) -> None:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """The summary for the terminal."""
-    partial = ", of a partial archive" if summary["allow_partial"] else ""
+    partial = ", of a partial archive" if summary.get("partial", summary["allow_partial"]) else ""
     lines = [f"{summary['dataset']}{partial}: {summary['frames_per_s']} frames/s"]
     for name, split in summary["splits"].items():
         lines.append(

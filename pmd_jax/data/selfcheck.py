@@ -61,10 +61,9 @@ def observe(
         hand_mask: the pixels of this hand.
 
     Raises:
-        ValueError: a joint is behind the camera, where it has no pixel.
+        ValueError: see `hand.check_joints`; a joint behind the camera has no pixel.
     """
-    if (xyz_m[:, 2] <= 0).any():
-        raise ValueError(f"a joint lies behind the camera (z = {xyz_m[:, 2].min():.3f} m)")
+    hand.check_joints(xyz_m)
     projected = hand.project(xyz_m, K)
     missing = np.full(hand.NUM_JOINTS, np.nan)
     reprojection = missing if uv_px is None else np.linalg.norm(projected - uv_px, axis=-1)

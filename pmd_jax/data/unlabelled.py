@@ -63,23 +63,36 @@ def training_part(row: Row, columns: Columns) -> Columns:
 
     Raises:
         ConfigError: the row wants samples without labels and there are none.
-        DataError: such a sample has no depth, so that the teacher cannot see it.
+        DataError: a teacher that sees depth would see nothing in a sample.
     """
     has_label = columns.has_label
-    if not row.unlabelled:
-        return columns if has_label.all() else columns.take(np.flatnonzero(has_label))
-    if has_label.all():
+    if row.unlabelled and has_label.all():
         raise ConfigError(
             f"{row.title} learns from samples without labels, and all {len(columns)} have theirs: set "
             f"config.data.labelled below that, or leave the row out."
         )
-    blind = ~has_label & ~columns.depth.any((1, 2))
+    part = columns if row.unlabelled or has_label.all() else columns.take(np.flatnonzero(has_label))
+    if row.needs_depth:
+        check_depth(row, part, "training")
+    return part
+
+
+def check_depth(row: Row, columns: Columns, what: str) -> None:
+    """Refuses samples that would show a network nothing but zeros in place of depth.
+
+    Args:
+        what: the samples are, for the message.
+
+    Raises:
+        DataError: a sample has no pixel of depth.
+    """
+    blind = ~columns.depth.any((1, 2))
     if blind.any():
         raise DataError(
-            f"{blind.sum()} samples without labels have no depth either, first {columns.key[blind.argmax()]}: a "
-            "teacher that sees depth cannot teach from them; leave them out."
+            f"{row.title} needs depth, and {blind.sum()} of {len(columns)} {what} samples have none, first "
+            f"{columns.key[blind.argmax()]}: leave these samples out, choose data with depth, or leave the row out of "
+            "config.rows."
         )
-    return columns
 
 
 def check_teacher(taught_by: str, its_labels: frozenset[str] | None, columns: Columns) -> None:

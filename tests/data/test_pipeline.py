@@ -335,3 +335,17 @@ def test_pairs_that_nobody_labelled_are_read_and_half_labels_are_not(tmp_path):
     folder = write_prepared(tmp_path / "halves", {"train": columns})
     with pytest.raises(DataError, match=r"1 samples of .*not numbers, first made_up/train/000002"):
         read_columns(folder, "train")
+
+
+def test_crops_that_miss_the_hand_and_joints_that_are_not_in_metres(tmp_path):
+    """What an earlier version prepared without looking."""
+    columns = make_columns(4)
+    columns.uv[1] += 64
+    folder = write_prepared(tmp_path / "elsewhere", {"train": columns})
+    with pytest.raises(DataError, match=r"1 samples of .* visible joints outside the crop, first made_up/train/000001"):
+        read_columns(folder, "train")
+    columns = make_columns(4)
+    columns.xyz[2] *= 1000
+    folder = write_prepared(tmp_path / "millimetres", {"train": columns})
+    with pytest.raises(DataError, match=r"1 samples of .* not in metres, first made_up/train/000002"):
+        read_columns(folder, "train")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from conftest import small_config
 
 from pmd_jax.config import ConfigError, DataConfig
 from pmd_jax.data.pipeline import Columns, DataError, TwoOrders, hold_out, training_batches
@@ -18,6 +20,7 @@ from pmd_jax.data.unlabelled import (
 )
 from pmd_jax.errors import InputError
 from pmd_jax.rows import ROWS
+from pmd_jax.splits import Splits, check_seen
 
 UNLABELLED, BASELINE = ROWS["pmd_net_unlabelled"], ROWS["rgb_baseline"]
 
@@ -131,13 +134,36 @@ def test_nothing_without_labels(columns):
         training_part(UNLABELLED, columns)
 
 
+def without_depth(columns: Columns, row: int) -> Columns:
+    depth = columns.depth.copy()
+    depth[row] = 0
+    return Columns(**(columns._asdict() | {"depth": depth}))
+
+
 def test_an_unlabelled_pair_without_depth(columns):
     kept = take_labels_away(columns, 10, seed=0)
     blind = int(np.flatnonzero(~kept.has_label)[0])
-    depth = kept.depth.copy()
-    depth[blind] = 0
-    with pytest.raises(DataError, match=f"1 samples without labels have no depth either, first {kept.key[blind]}"):
-        training_part(UNLABELLED, Columns(**(kept._asdict() | {"depth": depth})))
+    with pytest.raises(DataError, match=f"needs depth, and 1 of 48 training samples .* first {kept.key[blind]}"):
+        training_part(UNLABELLED, without_depth(kept, blind))
+    training_part(ROWS["pmd_net"], without_depth(kept, blind))  # it sees the labelled alone
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_that_sees_depth_refuses_samples_without(columns, name):
+    """Zeros are not depth: a teacher, or whoever asks one, would learn from nothing."""
+    blind, sees_depth = without_depth(columns, 3), name.startswith(("depth", "pmd"))
+    kept = take_labels_away(blind, 40, seed=0) if ROWS[name].unlabelled else blind
+    with pytest.raises(DataError, match=rf"needs depth, .* first {columns.key[3]}") if sees_depth else nullcontext():
+        training_part(ROWS[name], kept)
+
+
+def test_a_depth_row_refuses_to_be_evaluated_without_depth(columns):
+    blind, baseline, distilled = without_depth(columns, 5), ("rgb_baseline",), ("pmd_net",)
+    check_seen(small_config(rows=baseline), Splits(blind, blind, blind))
+    check_seen(small_config(rows=distilled), Splits(columns, columns, columns))
+    for splits, what in ((Splits(columns, None, blind), "test"), (Splits(columns, blind, columns), "validation")):
+        with pytest.raises(DataError, match=f"Depth teacher needs depth, and 1 of 48 {what} samples have none"):
+            check_seen(small_config(rows=distilled), splits)
 
 
 def test_a_teacher_of_other_labels(columns):

@@ -11,7 +11,8 @@ from mini_archives import RhdFrame
 
 from pmd_jax import prepare
 from pmd_jax.data import selfcheck
-from pmd_jax.data.archive import Archive, ArchiveError, find_archive
+from pmd_jax.data.archive import Archive, ArchiveError
+from pmd_jax.data.finding import find_archive
 
 prepare.register_datasets()
 
@@ -169,7 +170,7 @@ def broken_entries(entry: dict) -> dict[str, tuple[object, str]]:
         "text": (entry | {"K": np.array([["a"] * 3] * 3)}, "K is <U1 of shape"),
         "focal": (entry | {"K": entry["K"] * [[-1], [1], [1]]}, "K has a focal length of -"),
         "list": ([1, 2], "the annotation is a list"),
-        "zero_size": (one_point, "square of side 0.0 px"),
+        "zero_size": (one_point, "joint 0 and the middle MCP lie at one place"),
         "behind": (behind, "a joint lies behind the camera"),
         "huge": (entry | {"K": entry["K"] * [[500], [500], [1]]}, "the crop would be .* px wide"),
     }
@@ -235,7 +236,6 @@ def test_self_check_sees_swapped_depth_bytes(tmp_path, frames):
         (in_world_frame, "xyz is not in the camera's frame"),
         (from_base_to_tip, "the joints run from tip to base"),
         (sides_swapped, "left and right hands are swapped"),
-        (in_millimetres, "the unit is wrong"),
     ],
 )
 def test_self_check_sees_wrong_labels(tmp_path, frames, mistake, complaint):
@@ -243,11 +243,30 @@ def test_self_check_sees_wrong_labels(tmp_path, frames, mistake, complaint):
     assert complaint in complaints(outcome)
 
 
+def test_joints_in_millimetres_are_refused_frame_by_frame(tmp_path, frames):
+    outcome = read(tmp_path, frames, entries=[in_millimetres(frame.entry()) for frame in frames])
+    assert not outcome.examples
+    assert all("m apart (limit 1 m): give joints in metres" in problem for problem in outcome.problems)
+
+
+def test_a_mask_of_other_labels_is_refused(tmp_path, frames):
+    scaled = dataclasses.replace(frames[0], mask=frames[0].mask * 7)
+    assert "the mask has a label" in read(tmp_path, [scaled]).problems[0]
+
+
+def test_a_mask_of_something_else_is_no_sample(tmp_path, frames):
+    """A crop around other pixels than the hand's: its visible joints lie outside."""
+    mask = np.zeros((320, 320), np.uint8)
+    mask[:4, :4] = 20 if has_right(frames[1]) else 3
+    outcome = read(tmp_path, [dataclasses.replace(frames[1], mask=mask)], rhd.Settings(box="mask"))
+    assert "visible joints lie in the crop (limit 50%)" in outcome.problems[0]
+
+
 def test_a_box_around_the_mask_needs_no_joint(tmp_path, frames):
     """The same crop whatever the joints say, the hand's pixels in its middle, and all joints of a hand inside."""
     settings = rhd.Settings(box="mask")
     examples = read(tmp_path, frames, settings).examples
-    bent = [dataclasses.replace(f, xyz_m={s: 0.5 * x + 0.25 for s, x in f.xyz_m.items()}) for f in frames]
+    bent = [dataclasses.replace(f, xyz_m={s: 0.8 * x + 0.2 * x.mean(0) for s, x in f.xyz_m.items()}) for f in frames]
     for example, other, frame in zip(examples, read(tmp_path, bent, settings).examples, frames, strict=True):
         np.testing.assert_array_equal(example["K"], other["K"])
         np.testing.assert_array_equal(example["rgb"], other["rgb"])

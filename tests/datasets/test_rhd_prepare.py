@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,8 +20,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pmd_jax import prepare
+from pmd_jax.config import Config, DataConfig
 from pmd_jax.data.archive import Archive, ArchiveError
 from pmd_jax.data.selfcheck import SelfCheckError
+from pmd_jax.errors import InputError
+from pmd_jax.splits import prepare_once
 
 prepare.register_datasets()
 
@@ -115,7 +120,10 @@ def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     assert "3 frame(s) of rhd/default" in text
     assert "training/mask/00000.png: missing" in text
     assert "training/depth/00002.png: not a whole PNG" in text
-    assert "evaluation/color/00001.png: a picture of 320 × 100 in mode RGB; 320 × 320" in text
+    assert (
+        "evaluation/color/00001.png: a picture of 320 × 100, colour of 8 bits; 320 × 320, colour of 8 bits, belongs"
+        in text
+    )
     assert "--allow_bad=3" in text
     assert nothing_prepared(tmp_path / "strict")
 
@@ -125,6 +133,63 @@ def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     left_out = json.loads((folder / "summary.json").read_text())["splits"]["train"]["left_out"]
     assert [name for name in ("00000.png", "00002.png") if not any(name in line for line in left_out)] == []
     assert "left out: " in prepare.describe(folder)
+
+
+def test_what_was_left_out_must_be_allowed_again(tmp_path, files):
+    """Data prepared without three frames are not those of a whole archive, whoever asks for them later."""
+    raw = mini_archives.write_tree(tmp_path / "raw", damaged(files))
+    places = {"manual_dir": raw, "data_dir": tmp_path / "data", "allow_partial": True}
+    folder = prepare.prepare("rhd", **places, allow_bad=5)
+    for allowed in (3, 5):
+        assert prepare.prepare("rhd", **places, allow_bad=allowed) == folder
+    with pytest.raises(
+        ArchiveError, match=r"without 3 frame\(s\) \(allowed: 2\), first .*00000.png: missing\."
+    ) as refusal:
+        prepare.prepare("rhd", **places, allow_bad=2)
+    assert "--config.data.allow_bad=3" in str(refusal.value)
+
+
+def test_a_whole_archive_is_whole_whatever_was_allowed(tmp_path, zipped, monkeypatch):
+    """Allowed is not left out: nothing is missing here."""
+    whole = {"train": TRAIN, "test": TEST}
+    builder = prepare.builder_class("rhd")
+    folder = prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True, allow_bad=9)
+    assert json.loads((folder / "summary.json").read_text())["partial"]
+    monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole)
+    assert prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path) == folder
+    monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole | {"test": TEST + 1})
+    with pytest.raises(ArchiveError, match="from fewer frames than were published") as refusal:
+        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+    assert "--config.data.allow_partial=true" in str(refusal.value)
+
+
+def test_the_options_that_are_advised_to_a_run_are_there():
+    """Every `--config.data.…` in the package's messages is a field."""
+    advised = {"allow_partial", "allow_bad"}
+    root = Path(prepare.__file__).parent.parent
+    sources = [*root.glob("pmd_jax/**/*.py"), *root.glob("datasets/**/*.py")]
+    advised |= {name for path in sources for name in re.findall(r"--config\.data\.(\w+)", path.read_text())}
+    advised |= {name for path in sources for name in re.findall(r"\boption\(\"(\w+)\"", path.read_text())}
+    assert advised <= {field.name for field in dataclasses.fields(DataConfig)}
+
+
+def test_a_run_prepares_with_its_own_options(tmp_path, files):
+    raw = mini_archives.write_tree(tmp_path / "raw" / "rhd", damaged(files))
+    data = DataConfig("rhd", data_dir=str(tmp_path / "data"), manual_dir=str(raw.parent), allow_partial=True)
+    with pytest.raises(ArchiveError, match=r"leave these frames out by .*--config\.data\.allow_bad=3"):
+        prepare_once(Config(data=data))
+    folder = prepare_once(Config(data=dataclasses.replace(data, allow_bad=3)))
+    assert (folder / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"splits": {"train": {}}}'])
+def test_a_broken_summary_is_said(tmp_path, content):
+    folder = tmp_path / "rhd/default/1.0.0"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "summary.json").write_text(content)
+    with pytest.raises(ArchiveError, match=r"summary\.json is missing or broken .*: delete .* prepare it again"):
+        prepare.prepare("rhd", data_dir=tmp_path)
 
 
 def test_a_split_without_a_usable_frame_is_refused(tmp_path, files):
@@ -162,7 +227,7 @@ def test_no_archive_says_what_to_do(tmp_path, capsys, there):
     raw = tmp_path / "raw"
     if there:
         mini_archives.write_tree(raw, {"readme.txt": b"nothing"})
-    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 1
+    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in (str(raw), "RHD_v1-1.zip", "lmb.informatik.uni-freiburg.de", "7,080,690,299", "launch/demo.py"):
         assert part in said
@@ -193,11 +258,99 @@ def test_a_full_disk_is_said(tmp_path, zipped):
     if mount.returncode:
         pytest.skip("no right to mount a tiny disk here")
     try:
-        with pytest.raises(OSError, match=r"disk of .* is full"):
+        with pytest.raises(InputError, match=r"disk of .* is full"):
             prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
         assert nothing_prepared(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize(("name", "config"), [("rhd", "large"), ("rhd", "full"), ("stb", "large"), ("stb", "full")])
+def test_a_run_refuses_pictures_of_another_size_by_name(tmp_path, name, config):
+    """Before 29 GB are read; and what is advised is accepted, as far as a folder without an archive."""
+    data = DataConfig(name, config, data_dir=str(tmp_path), manual_dir=str(tmp_path))
+    with pytest.raises(
+        InputError, match=f"dataset_config = '{config}': its pictures are not crops of 64 px"
+    ) as refusal:
+        prepare_once(Config(data=data))
+    advised = str(refusal.value).rpartition("choose from ")[2].rstrip(".").split(", ")
+    assert {"default", "mask_box"} <= set(advised)
+    assert {"large", "full"}.isdisjoint(advised)
+    for other in advised:
+        with pytest.raises(ArchiveError, match=r"in a run --config\.data\.allow_partial=true"):
+            prepare_once(Config(data=dataclasses.replace(data, dataset_config=other)))
+
+
+@pytest.mark.parametrize("content", ["{", "", "[]", '{"splits": 3}', None])
+def test_a_broken_description_is_said(tmp_path, content, capsys):
+    folder = tmp_path / "rendered_hands/smoke/1.0.0"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "dataset_info.json").write_text(content)
+    command = ["rendered_hands", "--dataset_config=smoke", f"--data_dir={tmp_path}"]
+    assert prepare.main(command) == 2
+    said = capsys.readouterr().err
+    assert "dataset_info.json" in said
+    assert "prepare it again" in said
+    assert folder.is_dir()
+
+
+def test_a_data_dir_that_is_a_file(tmp_path, zipped, capsys):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for data_dir in (file, file / "below"):
+        assert prepare.main(["rhd", f"--manual_dir={zipped}", f"--data_dir={data_dir}", "--allow_partial"]) == 2
+        assert "name a folder" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+WITHOUT_RIGHTS = """
+import os, sys
+from pathlib import Path
+from pmd_jax import prepare
+from pmd_jax.data.pipeline import DataError, read_columns
+
+folder, raw, closed = map(Path, sys.argv[1:])
+
+def all_three(folder, raw, archive_dir, data_dir):
+    try:
+        read_columns(folder, "train")
+    except DataError as error:
+        print(error)
+    print(prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={archive_dir}"]))
+    print(prepare.main(["rendered_hands", "--dataset_config=smoke", f"--data_dir={data_dir}"]))
+
+all_three(Path("nowhere"), folder, closed.parent / "first", os.devnull)  # imports all: the interpreter may be closed
+print("----")
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+sys.stderr = sys.stdout
+all_three(folder, raw, closed.parent / "data", closed)
+"""
+
+
+def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, tmp_path):
+    for parent in (tmp_path, *list(tmp_path.parents)[:2]):  # pytest's own folders are closed to others
+        parent.chmod(0o755)
+    for name, mode in (("raw", 0o755), ("prepared", 0o755), ("data", 0o777)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    zip_file, info = Path(shutil.copy(zipped / "RHD_v1-1.zip", tmp_path / "raw")), tmp_path / "prepared" / "info.json"
+    info.touch()
+    for path in (zip_file, info):
+        path.chmod(0)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    command = [sys.executable, "-c", WITHOUT_RIGHTS, str(info.parent), str(zip_file.parent), str(closed)]
+    done = subprocess.run(command, cwd=Path(prepare.__file__).parent.parent, capture_output=True, text=True)
+    said = done.stdout.partition("----")[2]
+    assert f"{info} may not be read by you: change its permissions." in said, done.stderr
+    assert f"{zip_file}: may not be read by you: change its permissions." in said
+    assert f"Permission denied: '{closed}" in said
+    assert said.count("\n2\n") == 2
+    for wrong in ("Traceback", "delete", "broke off"):
+        assert wrong not in said
+    assert not list(closed.iterdir())
 
 
 def test_options_that_mean_nothing_are_refused(tmp_path):
@@ -254,6 +407,12 @@ def test_a_broken_download_goes_on_where_it_stopped(tmp_path, server):
     assert path.read_bytes() == handler.content
     assert handler.asked == [0, size // 3]
     assert download(tmp_path, "http://127.0.0.1:1/", size) == path  # there already: nothing is asked
+
+
+def test_a_download_that_was_killed_at_its_end_is_whole(tmp_path):
+    (tmp_path / "RHD_v1-1.zip.part").write_bytes(b"whole")
+    assert download(tmp_path, "http://127.0.0.1:1/x.zip", 5).read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["RHD_v1-1.zip"]
 
 
 def test_another_file_than_ours_is_refused(tmp_path, server):

@@ -265,7 +265,7 @@ def test_a_frame_with_nan_or_without_its_picture_is_named(tmp_path, files):
     joints[1, 4, 2] = np.nan
     outcome = read(folder, joints=joints)
     assert len(outcome.examples) == 1
-    assert "B2Counting SK frame 1: the label holds NaN" in outcome.problems[0]
+    assert "B2Counting SK frame 1: the joints hold NaN" in outcome.problems[0]
     assert "B2Counting/SK_depth_2.png: missing" in outcome.problems[1]
 
 
@@ -286,11 +286,11 @@ def test_all_that_is_wrong_with_the_files_is_listed(tmp_path, files):
 
 def test_no_archive_says_what_to_do(tmp_path, capsys):
     mini_archives.write_tree(tmp_path / "raw", {"readme.txt": b"nothing"})
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 1
+    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in ("icip17_stereo_hand_pose_dataset", "labels.zip", "launch/demo.py"):
         assert part in said
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 1
+    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 2
     assert "cannot be downloaded by us" in capsys.readouterr().err
 
 
@@ -353,3 +353,27 @@ def test_a_box_around_the_nearest_segment_needs_no_joint(tree):
         np.testing.assert_array_equal(example["depth"], other["depth"])
         assert not np.array_equal(example["xyz"], other["xyz"])
         assert ((example["uv"] > -0.5) & (example["uv"] < 63.5)).all()
+
+
+def with_stray_pixels(frame: StbFrame) -> StbFrame:
+    """What flying pixels in front of the hand look like: more of them, and nearer, than what counts as noise."""
+    depth_mm = frame.depth_mm.copy()
+    depth_mm[80:110, 150:180] = 200
+    return dataclasses.replace(frame, depth_mm=depth_mm)
+
+
+def test_a_box_that_misses_the_hand_is_no_sample(tmp_path, sequences):
+    """The nearest segment can be something else; joints are known here, so it shows."""
+    frames = [*sequences["B2Counting"][:2], with_stray_pixels(sequences["B2Counting"][2])]
+    folder = mini_archives.write_tree(tmp_path, mini_archives.stb_files({"B2Counting": frames}))
+    outcome = read(folder, settings=stb.Settings(box="mask"))
+    assert len(outcome.examples) == 2
+    assert "SK frame 2: stb/train/B2Counting_SK_2/left: only 0 of 21 visible joints" in outcome.problems[0]
+    assert not read(folder).problems  # around the joints it is a sample like others
+
+
+def test_a_frame_without_any_depth_is_no_sample(tmp_path, sequences):
+    blank = dataclasses.replace(sequences["B2Counting"][0], depth_mm=np.zeros((480, 640), np.uint16))
+    folder = mini_archives.write_tree(tmp_path, mini_archives.stb_files({"B2Counting": [blank]}))
+    (problem,) = read(folder).problems
+    assert "SK frame 0: stb/train/B2Counting_SK_0/left: the depth map shows nothing in the crop" in problem
