@@ -1,14 +1,20 @@
-"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of."""
+"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of.
+
+A NumPy file, and behind its last entry, where NumPy does not look, the checksum of all before (`digest.crc32`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import math
 import os
+import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,9 +27,11 @@ from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from pmd_jax import sharding
+from pmd_jax.checkpoint import as_process_0
 from pmd_jax.config import Config
 from pmd_jax.data.augment import Batch, flip, to_inputs
 from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.digest import crc32
 from pmd_jax.errors import InputError
 from pmd_jax.files import locked
 from pmd_jax.lessons import Lessons, StoredLessons, flip_choices
@@ -32,6 +40,7 @@ from pmd_jax.state import Network, Weights, compute_dtype
 from pmd_jax.train import Preempted
 
 FORMAT = 1  # of the file
+_SUM, _SUM_BYTES = b"\nCRC-32 %08x\n", 17  # what ends it
 
 
 class CacheError(InputError):
@@ -83,14 +92,17 @@ def lessons(
     try:
         # Of several runs with one teacher, one computes and the others wait for it.
         with locked(folder / "lessons.lock") if jax.process_index() == 0 else nullcontext():
-            if _as_process_0(_open(path, shape, entry) is None):
+            table = _open(path, shape, entry) if jax.process_index() == 0 else None
+            if table is None and jax.process_index() == 0 and path.exists():
+                print(f"The teacher's table {path} is broken or truncated; it is computed again.", file=sys.stderr)
+            if as_process_0(table is None):
                 _write(path, shape, entry, _said(network, weights, columns, config, mesh, entry), stop)
     except OSError as error:
         raise CacheError(
             f"The teacher's table {path} could not be written ({error}): make room for {megabytes:.0f} MB and run "
             "again, or add --config.teacher.cache=off."
         ) from error
-    table = _open(path, shape, entry)
+    table = _open(path, shape, entry) if table is None else table
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
     if megabytes > config.teacher.cache_device_mb:
@@ -122,19 +134,31 @@ def _entry(network: Network, weights: Weights) -> np.dtype:
 def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | None:
     """The table as a memory map; None where there is no whole one."""
     try:
+        end = _whole_until(path)
         table = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a header without a sum, Python's tokenizer may be the one that complains
         return None
-    return table if table.shape == shape and table.dtype == entry else None
+    fits = table.shape == shape and table.dtype == entry and table.offset + table.nbytes == end
+    return table if fits else None
 
 
-def _as_process_0(value: bool) -> bool:
-    """Process 0's value on every process, when all are here."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
+def _whole_until(path: Path) -> int:
+    """Where a table's sum begins, if it is that of all before; the file's size where it has none, as earlier ones had.
 
-    return bool(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+    Raises:
+        ValueError: the sum is another one.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - _SUM_BYTES, 0))
+        said = file.read()
+        if not said.startswith(_SUM[:8]):
+            return size
+        file.seek(0)
+        crc, end = crc32(file, size - _SUM_BYTES)
+    if said != _SUM % crc:
+        raise ValueError(f"{path} is damaged")
+    return end
 
 
 def _said(
@@ -167,17 +191,23 @@ def _write(
     progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not writes)
     try:
         with unfinished.open("wb") as file, progress:
+            begin = io.BytesIO()
             header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            np.lib.format.write_array_header_1_0(begin, header)
+            file.write(begin.getvalue())
+            crc = zlib.crc32(begin.getvalue())
             for rows in said:
                 if stop.is_set():
                     raise Preempted("stopped while the teacher's table was computed")
                 kept = rows[: samples - progress.n]  # the last batch is filled up
-                file.write(kept.tobytes())
+                content = kept.tobytes()
+                file.write(content)
+                crc = zlib.crc32(content, crc)
                 progress.update(len(kept))
+            file.write(_SUM % crc)
         if writes:
             os.replace(unfinished, path)
     finally:
         if writes:
             unfinished.unlink(missing_ok=True)
-    _as_process_0(True)  # the others go on when it is there
+    as_process_0(1)  # the others go on when it is there
