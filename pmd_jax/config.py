@@ -85,6 +85,7 @@ class OptimConfig:
 class TeacherConfig:
     checkpoint: str = ""  # a finished depth teacher (its run folder or export); "" = train one in this run
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage I
+    start: str = "same"  # its initial weights: the "same" numbers as its student's, or drawn "apart"
     # What it says of each sample and flip is computed once: "on", "off", or "auto": where that takes it fewer passes.
     cache: str = "auto"
     cache_device_mb: int = 2048  # up to this size a copy lies on each device; a larger table is read from its file
@@ -155,8 +156,9 @@ def validate(config: Config) -> None:
         _require(_is_weight(value), f"loss.{name}", value, "choose a number ≥ 0")
     weights_ok = all(_is_weight(value) for value in config.loss.lambda_hidden)
     _require(weights_ok, "loss.lambda_hidden", config.loss.lambda_hidden, "choose numbers ≥ 0")
-    caches = ("auto", "on", "off")
-    _require(config.teacher.cache in caches, "teacher.cache", config.teacher.cache, f"choose from {', '.join(caches)}")
+    for name, choices in (("cache", ("auto", "on", "off")), ("start", ("same", "apart"))):
+        value = getattr(config.teacher, name)
+        _require(value in choices, f"teacher.{name}", value, f"choose from {', '.join(choices)}")
     budget = config.teacher.cache_device_mb
     _require(budget >= 0, "teacher.cache_device_mb", budget, "choose 0 (none on the devices) or more")
     for where, optim in optims:
