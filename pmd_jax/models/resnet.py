@@ -128,7 +128,11 @@ class ResNet(nnx.Module):
         x = nnx.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)
-        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        if x.dtype != wide:
+            # On CPUs XLA (JAX 0.12.0.1) makes infinities of this sum where it fuses it with the last block's ReLU.
+            x = jax.lax.optimization_barrier(x)
+        return jnp.mean(x, axis=(1, 2), dtype=wide)
 
 
 def parameter_count(tree) -> int:
