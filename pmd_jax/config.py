@@ -114,7 +114,9 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage II
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU
+    # Of the convolutions: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU. Products of
+    # float32 are float32 everywhere, not TF32 or bfloat16, unless JAX_DEFAULT_MATMUL_PRECISION chooses otherwise.
+    compute_dtype: str = "auto"
     eval_batch: int = 256
     eval_every: int = 0  # steps between evaluations on the validation samples; 0 = never
     checkpoint_every: int = 1000  # steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from pmd_jax.models.conv import plain
@@ -45,4 +46,4 @@ def _fold(conv: nnx.Conv, norm: Norm) -> tuple[nnx.Conv, Folded]:
     conv.bias = nnx.Param(norm.bias[...] - scale * norm.mean[...])
     conv.use_bias = True
     conv.conv_general_dilated = plain  # a program for any platform
-    return conv, Folded(norm.dtype)
+    return conv, Folded(jnp.dtype(norm.dtype))
