@@ -6,7 +6,7 @@ Needs an accelerator; the data (40,000 training and 2,000 test hands, about 550 
 minutes on two cores. The paper has no figures for this data set.
 """
 
-from pmd_jax.config import AugmentConfig, Config, DataConfig
+from pmd_jax.config import AugmentConfig, Config, DataConfig, TeacherConfig
 
 
 def get_config() -> Config:
@@ -15,4 +15,5 @@ def get_config() -> Config:
         name="rendered_distill",
         data=DataConfig(dataset="rendered_hands", dataset_config="large"),
         augment=AugmentConfig(flip_horizontal=True, flip_vertical=True, block_size=5),
+        teacher=TeacherConfig(start="apart"),
     )

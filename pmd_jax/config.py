@@ -85,6 +85,7 @@ class OptimConfig:
 class TeacherConfig:
     checkpoint: str = ""  # a finished depth teacher (its run folder or export); "" = train one in this run
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage I
+    start: str = "same"  # its initial weights: the "same" numbers as its student's, or drawn "apart"
     # What it says of each sample and flip is computed once: "on", "off", or "auto": where that takes it fewer passes.
     cache: str = "auto"
     cache_device_mb: int = 2048  # up to this size a copy lies on each device; a larger table is read from its file
@@ -113,7 +114,9 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage II
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    compute_dtype: str = "auto"  # "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU
+    # Of the convolutions: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU. Products of
+    # float32 are float32 everywhere, not TF32 or bfloat16, unless JAX_DEFAULT_MATMUL_PRECISION chooses otherwise.
+    compute_dtype: str = "auto"
     eval_batch: int = 256
     eval_every: int = 0  # steps between evaluations on the validation samples; 0 = never
     checkpoint_every: int = 1000  # steps
@@ -155,8 +158,9 @@ def validate(config: Config) -> None:
         _require(_is_weight(value), f"loss.{name}", value, "choose a number ≥ 0")
     weights_ok = all(_is_weight(value) for value in config.loss.lambda_hidden)
     _require(weights_ok, "loss.lambda_hidden", config.loss.lambda_hidden, "choose numbers ≥ 0")
-    caches = ("auto", "on", "off")
-    _require(config.teacher.cache in caches, "teacher.cache", config.teacher.cache, f"choose from {', '.join(caches)}")
+    for name, choices in (("cache", ("auto", "on", "off")), ("start", ("same", "apart"))):
+        value = getattr(config.teacher, name)
+        _require(value in choices, f"teacher.{name}", value, f"choose from {', '.join(choices)}")
     budget = config.teacher.cache_device_mb
     _require(budget >= 0, "teacher.cache_device_mb", budget, "choose 0 (none on the devices) or more")
     for where, optim in optims:

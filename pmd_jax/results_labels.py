@@ -37,7 +37,7 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
             heads = {count: _head(count) for count in COUNTS}
             parts += [f"### How few labels will do on {title}", *_tables(rows, "labels", heads), *_against_all(rows)]
             parts.append(f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)")
-            parts.append(facts(rows, [_command(file)]))
+            parts.append(facts(rows, [study_results.command(file)]))
     if len(parts) == 2:
         parts.append(f"Not measured. To measure it:\n\n    {COMMAND} --seeds=3")
     for dataset, title in DATASETS.items():
@@ -45,20 +45,15 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
         file = study_results.read(results / dataset / f"{study.name}.json")
         if rows := file["rows"]:
             parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
-            parts += [*_tables(rows, "training", LENGTHS), facts(rows, [_command(file)])]
+            parts += [*_tables(rows, "training", LENGTHS), facts(rows, [study_results.command(file)])]
     for make in (label_weights, label_free):
         for dataset, title in DATASETS.items():
             study = make(dataset)
             file = study_results.read(results / dataset / f"{study.name}.json")
             if rows := file["rows"]:
                 parts += [f"### {study.title} on {title}", f"EPE mean in mm. {study.note}"]
-                parts += [_cost(rows), facts(rows, [_command(file)])]
+                parts += [_cost(rows), facts(rows, [study_results.command(file)])]
     return parts
-
-
-def _command(file: Mapping[str, Any]) -> str:
-    seeds = 1 + max(int(seed) for row in file["rows"].values() for seed in row["epe_mm"])
-    return f"{file['command']} --seeds={seeds}"
 
 
 def _cost(rows: Rows) -> str:

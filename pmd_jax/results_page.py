@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pmd_jax import metrics, results_figures, results_labels, study_results
+from pmd_jax import metrics, results_figures, results_labels, results_start, study_results
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import markdown, with_interval
 from pmd_jax.studies import SWEEPS, TABLES, Study
@@ -56,6 +56,7 @@ def write(results: Path, page: Path) -> None:
         parts += _table(make, results, where)
     parts.append(TABLE_4)
     parts += results_labels.section(results, where, _facts)
+    parts += results_start.section(results, _facts)
     parts.append("## Choices that the paper mentions without figures")
     for make in SWEEPS:
         parts += _table(make, results, where)

@@ -96,6 +96,12 @@ def find(folder: Path, config_hash: str, seed: int, figure: str) -> dict[str, An
     return None
 
 
+def command(file: Mapping[str, Any]) -> str:
+    """What gives a file's figures of trained networks, with as many seeds as it holds."""
+    seeds = 1 + max(int(seed) for row in file["rows"].values() for seed in row["epe_mm"])
+    return f"{file['command']} --seeds={seeds}"
+
+
 def record(study: Study, path: Path, command: str, name: str, seed: int, figures: Mapping[str, Any]) -> None:
     """Adds one run to the study's file. Several tasks may do so at once, under `files.locked`."""
     tree = read(path)

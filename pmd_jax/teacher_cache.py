@@ -117,6 +117,8 @@ def lessons(
 def _name(weights: Weights, columns: Columns, config: Config) -> str:
     """Names all that a table depends on: the teacher's structure and weights, the depth that it sees, the flips."""
     model, dtype = dataclasses.asdict(config.model), str(compute_dtype(config.compute_dtype))
+    if dtype != "float32":
+        dtype += " with float32 norms"  # earlier versions rounded these too: not the same table
     digest = hashlib.blake2b(json.dumps([FORMAT, model, dtype, flip_choices(config.augment)]).encode(), digest_size=8)
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         digest.update(jax.tree_util.keystr(path).encode())

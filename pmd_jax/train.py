@@ -124,7 +124,8 @@ def compile_step(recipe: Recipe, mesh: Mesh):
     names: list[str] = []
 
     def packed(state: TrainState, teacher: Teacher | None, batch: Batch, seed: jax.Array):
-        state, metrics = train_step(recipe, state, teacher, batch, seed)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # see models/conv.py
+            state, metrics = train_step(recipe, state, teacher, batch, seed)
         names[:] = metrics  # filled when the function is traced
         return state, jnp.stack([metrics[name] for name in names])
 

@@ -54,6 +54,7 @@ LIMITS = [
     ("evaluation.auc_points", (1, 0), (2, 20), "choose 2 (both ends) or more"),
     ("compute_dtype", ("float16", ""), ("auto", "float32", "bfloat16"), "'auto', 'float32', 'bfloat16'"),
     ("teacher.cache", ("yes", ""), ("auto", "on", "off"), "choose from auto, on, off"),
+    ("teacher.start", ("alike", ""), ("same", "apart"), "choose from same, apart"),
     ("teacher.cache_device_mb", (-1,), (0,), "choose 0 (none on the devices) or more"),
     ("eval_batch", (0,), (1,), "choose 1 or more"),
     ("checkpoint_every", (0,), (1,), "choose 1 or more"),

@@ -69,6 +69,7 @@ def test_the_papers_hyper_parameters():
         assert config["augment"]["block_probability"] == 0.5
         assert config["model"]["blocks"] == [3, 4, 6, 3]
         assert config["model"]["width"] == 64
+        assert config["teacher"]["start"] == "apart"  # the paper does not say; alike would favour imitation
     flips = [(c["augment"]["flip_horizontal"], c["augment"]["flip_vertical"]) for c in (rhd, stb)]
     assert flips == [(True, True), (False, False)]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import chex
@@ -12,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import make_columns, small_config
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType
 
 from pmd_jax import sharding
@@ -142,6 +146,36 @@ def test_sharded_step_equals_the_plain_one(devices, axis_type):
     for ours, theirs in zip(jax.tree.leaves(plain.opt_state), jax.tree.leaves(sharded.opt_state), strict=True):
         scale = float(jnp.abs(ours).max()) + 1e-12
         np.testing.assert_allclose(np.asarray(theirs), np.asarray(ours), atol=1e-3 * scale)
+
+
+@contextmanager
+def no_compilation_cache():
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+        compilation_cache.reset_cache()
+
+
+def test_in_bfloat16_the_devices_sums_are_float32(tmp_path):
+    """Read in the program that XLA's partitioner makes: later the CPU's compiler turns sums of bfloat16 into float32.
+
+    As many sums as in float32 and all of that dtype: those of the convolutions' gradients, too.
+    """
+    recipe, state, teacher = make("rgb_baseline", small_config(compute_dtype="bfloat16"))
+    step, _ = compile_step(recipe, sharding.make_mesh(jax.devices()[:2]))
+    lowered = step.lower(state, teacher, batch_of(), jnp.int32(0))
+    with no_compilation_cache():  # a program that is found there is not dumped
+        dump = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_pass_re": "dce"}
+        lowered.compile(compiler_options={**dump, "xla_backend_optimization_level": 0})
+    program = min(tmp_path.glob("*.spmd-cleanup.after_dce.*.txt"))
+    sums = re.findall(r"= (.*?) all-reduce(?:-start)?\(", program.read_text())
+    summed = Counter(dtype for shapes in sums for dtype in re.findall(r"(\w+)\[", shapes))
+    convolutions = sum(leaf.ndim == 4 for leaf in jax.tree.leaves(state.params))
+    assert summed.keys() == {"f32"}
+    assert summed["f32"] > convolutions > 0
 
 
 def test_one_trace_a_step_function():

@@ -19,10 +19,11 @@ from made_up_data import write_made_up_data
 from pmd_jax import results_page, results_text, study_results
 from pmd_jax.config import Config, validate
 from pmd_jax.errors import InputError
-from pmd_jax.label_study import label_free, label_steps, labels
+from pmd_jax.label_study import label_free, label_steps, label_weights, labels
 from pmd_jax.presets import DATASETS, paper
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import SWEEPS, TABLES, Study, identity, plan, resolve, table1, table2, teacher_of
+from pmd_jax.teacher_start import teacher_start
 
 pytestmark = pytest.mark.slow
 
@@ -288,6 +289,35 @@ def test_where_things_lie_and_how_the_teacher_is_asked_names_no_other_run():
     assert identity(config) != name
 
 
+def test_a_teacher_that_starts_apart_is_another_one_and_so_are_its_students():
+    same, apart = (
+        {row: resolve(teacher_start("rendered"), f"{row}/{start}", 0) for row in ("depth_teacher", "pmd_net")}
+        for start in ("same", "apart")
+    )
+    assert not {identity(config) for config in same.values()} & {identity(config) for config in apart.values()}
+    for configs in (same, apart):
+        its_teacher = teacher_of(configs["pmd_net"])
+        assert its_teacher is not None
+        assert identity(its_teacher) == identity(configs["depth_teacher"])
+    # Table 2's rows: they are not trained twice, and the baseline is the same beside either.
+    table, study = table2("rendered"), teacher_start("rendered")
+    for ours, row in (("rgb_baseline", "rgb_baseline"), ("pmd_net/same", "pmd_net"), ("depth_teacher/same",) * 2):
+        assert identity(resolve(study, ours, 0)) == identity(resolve(table, row.split("/")[0], 0))
+    baseline = resolve(study, "rgb_baseline", 0)
+    baseline.teacher.start = "apart"
+    assert identity(baseline) == identity(resolve(study, "rgb_baseline", 0))
+
+
+def test_committed_figures_are_of_their_studies():
+    """The hashes in results/ name configurations; see `config_hash`."""
+    makers = (*TABLES, *SWEEPS, labels, label_steps, label_weights, label_free, teacher_start)
+    studies = [make(dataset) for make in makers for dataset in DATASETS]
+    paths = [ROOT / "results" / study.dataset / f"{study.name}.json" for study in studies]
+    assert sum(path.is_file() for path in paths) > 8
+    for study, path in zip(studies, paths, strict=True):
+        study_results.check_rows(study, path)
+
+
 def test_every_run_has_one_task_and_every_teacher_too():
     study = table2("rendered")
     groups = plan(study, seeds=3, only=[])
@@ -374,6 +404,23 @@ def test_the_longer_and_the_counted_labels_share_their_runs(dataset):
     assert resolve(lasting, "pmd_net/3", 0).optim.steps == 3 * lasting.base.optim.steps
     for row in ("rgb_baseline", "pmd_net_unlabelled", "depth_teacher"):
         assert identity(resolve(lasting, f"{row}/{times}", 0)) == identity(resolve(counted, f"{row}/3000", 0))
+
+
+def test_what_the_same_start_is_worth_on_the_page(tmp_path):
+    """PMD-Net is 2 and 4 mm below its baseline beside a teacher of the same start, 1 mm each beside one drawn apart."""
+    study, path = teacher_start("rendered"), tmp_path / "rendered" / "teacher_start.json"
+    described = {"hardware": {"devices": "none"}, "versions": {"jax": "0"}}
+    epe_mm = {"rgb_baseline": (30, 32), "pmd_net/same": (28, 28), "pmd_net/apart": (29, 31)}
+    for name, values in epe_mm.items():
+        for seed, value in enumerate(values):
+            study_results.record(study, path, "a command", name, seed, {"epe_mm": value, **described})
+    results_page.write(tmp_path, tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text()
+    half = results_text.interval([1, 3])[1]
+    assert f"| PMD-Net | 28.00 ± 0.00 (2 seeds) | 30.00 ± {half:.2f} (2 seeds) | +2.00 ± {half:.2f} (2 seeds) |" in page
+    assert f"| PMD-Net less RGB baseline | -3.00 ± {half:.2f} (2 seeds) | -1.00 ± 0.00 (2 seeds) |  |" in page
+    assert "| Depth teacher | – | – | – |" in page
+    assert "a command --seeds=2" in page
 
 
 # ---- files and figures

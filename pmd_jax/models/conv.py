@@ -9,13 +9,19 @@ The answers differ from the plain convolution's by about 10⁻⁵ of the largest
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
+
+from pmd_jax.models.dtypes import precision_of
+from pmd_jax.sharding import DATA
 
 TILE = 4  # outputs; TILE + 2 inputs
 B_T = np.array(
@@ -49,8 +55,8 @@ def conv_general_dilated(
 ) -> Float[Array, "b h2 w2 d"]:
     """`lax.conv_general_dilated` as `nnx.Conv` calls it, by the fastest way that was found for the shape on CPUs.
 
-    Chosen when it is traced, by JAX's default backend: a program that is traced for another must use lax's (`fold` sees
-    to that for exports).
+    Chosen when it is traced, by JAX's default backend: a program that is traced for another must use `plain` (`fold`
+    sees to that for exports).
     """
     on_cpu = jax.default_backend() == "cpu" and x.dtype == kernel.dtype == jnp.float32
     if on_cpu and is_large(x.shape, kernel.shape):
@@ -58,7 +64,37 @@ def conv_general_dilated(
             return x[:, ::2, ::2] @ kernel[0, 0]  # XLA takes seven times as long for the kernel's gradient
         if tuple(strides) == (1, 1) and _is_same(padding) and fits(x.shape, kernel.shape):
             return conv3x3(x, kernel)
-    return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    return device_by_device(functools.partial(plain, strides=strides, padding=padding, **options), x, kernel)
+
+
+def plain(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k c d"],
+    strides: tuple[int, int],
+    padding: Any,
+    *,
+    precision: Any = None,
+    **options: Any,
+) -> Float[Array, "b h2 w2 d"]:
+    """XLA's own convolution, the kernel cast to the input's dtype, as exact as `dtypes.precision_of` says."""
+    precision = precision_of(x.dtype) if precision is None else precision
+    return lax.conv_general_dilated(x, kernel.astype(x.dtype), strides, padding, precision=precision, **options)
+
+
+def device_by_device(
+    convolve: Callable[[jax.Array, jax.Array], jax.Array], x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"]
+) -> Float[Array, "b h2 w2 d"]:
+    """A convolution by a kernel that is rounded, so that its gradient is summed over the devices before it is rounded.
+
+    XLA's partitioner sums the devices' parts of a gradient where they arise, in the rounded dtype. Where a mesh is
+    known (`train.compile_step`), each device therefore convolves its own images, and the kernel's gradient, cast back,
+    is summed in the kernel's dtype.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if x.dtype == kernel.dtype or mesh.empty or DATA not in mesh.axis_names:
+        return convolve(x, kernel)
+    parts, whole = PartitionSpec(DATA), PartitionSpec()
+    return jax.shard_map(convolve, mesh=mesh, in_specs=(parts, whole), out_specs=parts, check_vma=False)(x, kernel)
 
 
 def _is_same(padding: Any) -> bool:

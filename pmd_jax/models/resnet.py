@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pmd_jax.models import dtypes
 from pmd_jax.models.conv import conv_general_dilated
 from pmd_jax.models.readings import READINGS
 
@@ -40,21 +41,30 @@ def conv(channels_in: int, channels_out: int, kernel: int, stride: int, dtype: j
         use_bias=False,
         kernel_init=he_normal,
         dtype=dtype,
+        promote_dtype=dtypes.keep_parameters,
         conv_general_dilated=conv_general_dilated,
         rngs=rngs,
     )
 
 
 def batch_norm(channels: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Statistics over the global batch, always in float32 (docs/paper.md, "batch norm")."""
-    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+    """Statistics over the global batch, always in float32 (docs/paper.md, "batch norm").
+
+    So is the normalisation, in training and in evaluation; what it returns is of `dtype`.
+    """
+    return nnx.BatchNorm(
+        channels, momentum=0.9, epsilon=1e-5, dtype=dtype, promote_dtype=dtypes.at_least_float32, rngs=rngs
+    )
 
 
 class Folded(nnx.Module):
-    """Stands in a norm's place once it is folded into its convolution (fold.py)."""
+    """Stands in a norm's place once it is folded into its convolution (fold.py): what is left is the norm's dtype."""
+
+    def __init__(self, dtype: jnp.dtype):
+        self.dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return x
+        return x.astype(self.dtype)
 
 
 Norm = nnx.BatchNorm | Folded
@@ -118,7 +128,11 @@ class ResNet(nnx.Module):
         x = nnx.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)
-        return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        if x.dtype != wide:
+            # On CPUs XLA (JAX 0.12.0.1) makes infinities of this sum where it fuses it with the last block's ReLU.
+            x = jax.lax.optimization_barrier(x)
+        return jnp.mean(x, axis=(1, 2), dtype=wide)
 
 
 def parameter_count(tree) -> int:

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import AxisType
 
+from pmd_jax import sharding
 from pmd_jax.models import conv
 
 BOUND = 5e-5  # of the largest value; measured: 10⁻⁵ at most
@@ -82,3 +84,22 @@ def test_other_precision_and_other_platforms_go_to_xla(monkeypatch):
     assert products(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)) == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert products(x, w) == 1
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_the_gradient_of_a_rounded_kernel_is_summed_over_the_devices_in_float32(axis_type):
+    """256 + 7 · 1 = 263 has nine binary digits, bfloat16 has eight: summed in bfloat16 it is 262 or 264."""
+    mesh = sharding.make_mesh(axis_type=axis_type)
+    x = jnp.array([256.0] + 7 * [1.0], jnp.bfloat16).reshape(8, 1, 1, 1)
+
+    def total(kernel, x):
+        options = {"dimension_numbers": conv.DIMENSIONS}
+        y = conv.conv_general_dilated(x, kernel, (1, 1), ((0, 0), (0, 0)), **options)
+        return y.astype(jnp.float32).sum()
+
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, sharding.split(mesh))
+        kernel = jax.device_put(jnp.ones((1, 1, 1, 1)), sharding.replicated(mesh))
+        value, gradient = jax.jit(jax.value_and_grad(total))(kernel, x)
+    assert gradient.dtype == jnp.float32
+    assert (float(value), float(gradient[0, 0, 0, 0])) == (263, 263)
