@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import shutil
+import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grain
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from pmd_jax import digest
 from pmd_jax.errors import InputError
 from pmd_jax.state import TrainState
+
+T = TypeVar("T")
+ITEMS = ("state", "data")  # of a training checkpoint
 
 
 class CheckpointError(InputError):
     """A checkpoint that is missing, broken or of another network; the message names the folder and the remedy."""
 
 
+class BrokenCheckpoint(CheckpointError):
+    """Its bytes are not those that were saved, or nothing can be made of them."""
+
+    def __init__(self, where: Path, error: Exception):
+        self.fault = f"{where} is broken or truncated ({_first_line(error)})"
+        super().__init__(f"The checkpoint {self.fault}; copy it again, or delete it and run again.")
+
+
 class Checkpoints:
     """The last two checkpoints of one row's training: the state and the position in the data, saved together.
 
     Orbax finalises a checkpoint only when all of it is on disk, so a run that is killed inside a save goes on from the
-    one before. Saving returns as soon as the arrays are copied; the next save waits for it.
+    one before. Each carries the checksums of its files (`digest`), written before it is finalised. Saving returns as
+    soon as the arrays are copied; the next save waits for it.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
         self._checkpointer = ocp.training.Checkpointer(
             str(self.folder),
+            context=ocp.Context(async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_digest)),
             # Orbax annotates its own policies with a protocol that they do not meet to the letter.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # pyright: ignore[reportArgumentType]
             preservation_policy=ocp.training.preservation_policies.LatestN(2),  # pyright: ignore[reportArgumentType]
@@ -74,28 +94,62 @@ class Checkpoints:
             "make room (or name another --workdir) and run the same command again to go on from it."
         ) from error
 
+    def _write_digest(self) -> None:
+        """Orbax calls this on process 0, when all have written their files and before the folder gets its own name."""
+        [unfinished] = self.folder.glob("*orbax-checkpoint-tmp*")
+        # What Orbax still writes beside these holds no numbers, and no load depends on it.
+        digest.write(unfinished, ITEMS)
+
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
-        """The latest checkpoint, with `state`'s shapes and shardings, and `data` moved to it; else `state` itself.
+        """The latest good checkpoint, with `state`'s shapes and shardings, and `data` moved to it; else `state` itself.
+
+        Broken ones that are later than it are moved aside, which is said on stderr.
 
         Raises:
-            CheckpointError: it is broken, or holds another network (every differing path is named).
+            CheckpointError: all are broken, or one cannot be read, or holds another network (every differing path is
+                named). Nothing is moved then.
         """
-        latest = self._checkpointer.latest
-        if latest is None:
-            return state
-        where = self.folder / str(latest.step)
-        try:
-            saved = self._checkpointer.checkpointables_metadata(latest).metadata["state"]
-        except Exception as error:
-            raise _broken(where, error) from error
-        require_same_tree(saved, state, where)
-        try:
-            items = {"state": _abstract(state), "data": data.get_state()}
-            loaded = self._checkpointer.load_checkpointables(latest, items)
-        except Exception as error:
-            raise _broken(where, error) from error
-        data.set_state(jax.tree.map(int, loaded["data"]))
-        return loaded["state"]
+        faults: dict[int, BrokenCheckpoint] = {}
+        steps = sorted((checkpoint.step for checkpoint in self._checkpointer.checkpoints), reverse=True)
+        while (step := as_process_0(next((step for step in steps if step not in faults), -1))) >= 0:
+            try:
+                loaded = self._load(self.folder / str(step), state, data)
+            except BrokenCheckpoint as error:
+                faults[step] = error
+                continue
+            self._set_aside(faults, step)
+            data.set_state(jax.tree.map(int, loaded["data"]))
+            return loaded["state"]
+        if faults:
+            raise CheckpointError("\n".join(str(fault) for fault in faults.values()))
+        return state
+
+    def _load(self, where: Path, state: TrainState, data: grain.DatasetIterator) -> dict[str, Any]:
+        """The items of one checkpoint; fails as broken on all processes or on none."""
+        # On all, before any of them begins to load: that takes all of them.
+        has_sums = _agreed(where, lambda: require_whole(where))
+
+        def load() -> dict[str, Any]:
+            with _load_errors(where, has_sums):
+                saved = ocp.checkpointables_metadata(str(where)).metadata["state"]
+            require_same_tree(saved, state, where)
+            with _load_errors(where, has_sums):
+                return ocp.load_checkpointables(str(where), {"state": _abstract(state), "data": data.get_state()})
+
+        return _agreed(where, load)
+
+    def _set_aside(self, faults: Mapping[int, BrokenCheckpoint], step: int) -> None:
+        """Gives the broken checkpoints another name, so that their steps can be saved again."""
+        if not faults:
+            return
+        if jax.process_index() == 0:
+            for broken, error in faults.items():
+                aside = _free_name(self.folder / f"broken-{broken}")
+                (self.folder / str(broken)).rename(aside)
+                print(f"{error.fault}; moved to {aside.name}, to be deleted.", file=sys.stderr)
+            print(f"Training goes on from step {step}.", file=sys.stderr, flush=True)
+        as_process_0(0)  # the others go on when it is done
+        self._checkpointer.reload()
 
     def close(self) -> None:
         """Waits for the last save and lets go of the folder.
@@ -121,6 +175,71 @@ class Checkpoints:
             for folder in left:
                 shutil.rmtree(folder, ignore_errors=True)
             time.sleep(0.1)
+
+
+def as_process_0(value: int) -> int:
+    """Process 0's value on every process, when all are here."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def _agreed(where: Path, work: Callable[[], T]) -> T:
+    """What each process makes of the checkpoint `where`. Process 0 says whether it is broken.
+
+    Raises:
+        BrokenCheckpoint: on all processes, if it is broken for process 0.
+        CheckpointError: for this process alone something is wrong with it; then no other checkpoint would help.
+    """
+    result, fault = None, None
+    try:
+        result = work()
+    except BrokenCheckpoint as error:
+        fault = error
+    if as_process_0(fault is not None):
+        raise fault or BrokenCheckpoint(where, ValueError("process 0 says so"))
+    if fault is not None:
+        raise CheckpointError(f"{fault.fault}, but not for process 0: put the run on a disk shared by all.") from fault
+    return result  # pyright: ignore[reportReturnType]
+
+
+@contextmanager
+def _load_errors(where: Path, has_sums: bool) -> Iterator[None]:
+    """What Orbax raises while it loads, as ours. Files that are what was saved are not broken, whatever it says."""
+    try:
+        yield
+    except Exception as error:
+        if not has_sums:
+            raise BrokenCheckpoint(where, error) from error
+        raise CheckpointError(
+            f"{where} could not be loaded ({_first_line(error)}), though its files are what was saved: look for room "
+            "in memory, or name another --workdir."
+        ) from error
+
+
+def _free_name(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3 … that is not taken."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
+
+
+def require_whole(folder: Path) -> bool:
+    """Compares a folder's files with the checksums that were written with them; whether there are any.
+
+    Raises:
+        BrokenCheckpoint: they differ.
+        CheckpointError: a file cannot be read.
+    """
+    try:
+        return digest.check(folder)
+    except digest.Damaged as error:
+        raise BrokenCheckpoint(folder, error) from error
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk itself says that it has lost the bytes
+            raise BrokenCheckpoint(folder, error) from error
+        raise CheckpointError(f"{folder} cannot be read ({error}); see who may read it, or copy it again.") from error
 
 
 def save_tree(folder: Path, tree: Any) -> None:
@@ -149,12 +268,12 @@ def load_tree(folder: Path, like: Any) -> Any:
     try:
         saved = ocp.metadata(str(folder)).metadata
     except Exception as error:
-        raise _broken(folder, error) from error
+        raise BrokenCheckpoint(folder, error) from error
     require_same_tree(saved, like, folder)
     try:
         return ocp.load(str(folder), _abstract(like))
     except Exception as error:
-        raise _broken(folder, error) from error
+        raise BrokenCheckpoint(folder, error) from error
 
 
 def require_same_tree(saved: Any, expected: Any, where: Path) -> None:
@@ -165,7 +284,7 @@ def require_same_tree(saved: Any, expected: Any, where: Path) -> None:
     """
     theirs, ours = _leaves(saved), _leaves(expected)
     if not theirs:  # Orbax gives no metadata for arrays that it cannot read
-        raise _broken(where, ValueError("it holds no arrays that can be read"))
+        raise BrokenCheckpoint(where, ValueError("it holds no arrays that can be read"))
     lines = [
         f"  {path}: {theirs.get(path, 'absent')} in the checkpoint, {ours.get(path, 'absent')} in this network"
         for path in sorted(set(theirs) | set(ours))
@@ -189,12 +308,6 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
-
-
-def _broken(where: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint {where} is broken or truncated ({_first_line(error)}); delete it and run again."
-    )
 
 
 def _first_line(error: Exception) -> str:

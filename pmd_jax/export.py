@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pmd_jax
 from pmd_jax import commands
+from pmd_jax.digest import NAME as SUMS
 from pmd_jax.errors import InputError
 from pmd_jax.files import given_path, read_text, write_json, write_text
 
@@ -143,7 +144,10 @@ def placed(out: Path) -> Iterator[Path]:
         unfinished.mkdir(parents=True)
         yield unfinished
         out.mkdir(exist_ok=True)
-        for path in unfinished.iterdir():
+        # Last, and none while the others change: a network without sums can be read, one with others' sums cannot.
+        if (unfinished / SUMS).exists():
+            (out / SUMS).unlink(missing_ok=True)
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == SUMS):
             if path.is_dir():
                 shutil.rmtree(out / path.name, ignore_errors=True)
             os.replace(path, out / path.name)

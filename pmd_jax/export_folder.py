@@ -1,7 +1,8 @@
 """A trained network as a folder that can be carried elsewhere, and back.
 
 The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher), `network.json`
-(what is needed to rebuild the network) and, for a teacher, `labels.txt` (the samples whose labels it has seen).
+(what is needed to rebuild the network), for a teacher `labels.txt` (the samples whose labels it has seen), and the
+checksums of all these (`digest`), which are compared before anything of it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import NamedTuple
 
 import jax
 
-from pmd_jax.checkpoint import CheckpointError, load_tree, save_tree
+from pmd_jax import digest
+from pmd_jax.checkpoint import CheckpointError, load_tree, require_whole, save_tree
 from pmd_jax.config import Config, from_dict, to_dict
 from pmd_jax.data import hand
 from pmd_jax.files import read_text, write_json, write_text
@@ -24,7 +26,7 @@ from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
 FORMAT = 1
-LABELS_FILE = "labels.txt"
+DESCRIPTION, WEIGHTS, LABELS_FILE = "network.json", "weights", "labels.txt"
 
 
 class Exported(NamedTuple):
@@ -69,18 +71,18 @@ def save(
     if jax.process_index() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
     with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
-        write(unfinished, row, config, weights, crop_margin)
-        if (keys := sorted(labels)) and jax.process_index() == 0:
-            write_text(unfinished / LABELS_FILE, "\n".join(keys) + "\n")
+        write(unfinished, row, config, weights, labels, crop_margin)
 
 
-def write(folder: Path, row: str, config: Config, weights: Weights, crop_margin: float) -> None:
+def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str], crop_margin: float) -> None:
     """The files of a network, into a folder that may hold others. Called and raises as `save`."""
-    save_tree(folder / "weights", weights._asdict())
+    save_tree(folder / WEIGHTS, weights._asdict())  # whole when this returns, whichever process wrote it
     if jax.process_index() == 0:
         described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "crop_margin": crop_margin}
-        described["config"] = to_dict(config)
-        write_json(folder / "network.json", described)
+        write_json(folder / DESCRIPTION, {**described, "config": to_dict(config)})
+        if keys := sorted(labels):
+            write_text(folder / LABELS_FILE, "\n".join(keys) + "\n")
+        digest.write(folder, (DESCRIPTION, WEIGHTS, LABELS_FILE))
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def read(folder: str | Path) -> Exported:
     row, config, margin = _describe(folder)
     _require_readable(folder)
     network, initial = build(config, ROWS[row], seed=0)
-    weights = Weights(**load_tree(folder / "weights", initial._asdict()))
+    weights = Weights(**load_tree(folder / WEIGHTS, initial._asdict()))
     return Exported(row, config, network, weights, margin)
 
 
@@ -118,8 +120,9 @@ def _require_readable(folder: Path) -> None:
 
 
 def _describe(folder: Path) -> tuple[str, Config, float]:
-    """The row, the configuration and the crops' margin that an export folder was made of. Raises as `read`."""
-    description = folder / "network.json"
+    """The row, the configuration and the crops' margin that a whole export folder was made of. Raises as `read`."""
+    description = folder / DESCRIPTION
+    require_whole(folder)
     try:
         described = json.loads(read_text(description))
         if described["format"] != FORMAT:
@@ -149,7 +152,7 @@ def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
     """The export folder of a finished teacher; arguments and errors as `teacher_weights`."""
     given = Path(path)
     candidates = [given, given / "export", given / row / "export"]
-    found = [(folder, *_describe(folder)) for folder in candidates if (folder / "network.json").is_file()]
+    found = [(folder, *_describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
     depth = [(folder, trained) for folder, its_row, trained, _ in found if its_row == row]
     if not depth:
@@ -196,4 +199,4 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
     _require_readable(folder)
     _, expected = build(config, ROWS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
-    return Weights(**load_tree(folder / "weights", abstract))
+    return Weights(**load_tree(folder / WEIGHTS, abstract))

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import export as jax_export
 from jax.extend.mlir.dialects import stablehlo as stablehlo_dialect
 
-from pmd_jax import export_folder
+from pmd_jax import digest, export_folder
 from pmd_jax.data.augment import normalise_rgb
 from pmd_jax.export_folder import Exported
 from pmd_jax.models.fold import fold
@@ -77,7 +77,7 @@ def stablehlo(model: PMDNet) -> bytes:
 
 
 def _write_orbax(exported: Exported, folder: Path) -> None:
-    export_folder.write(folder, exported.row, exported.config, exported.weights, exported.crop_margin)
+    export_folder.write(folder, exported.row, exported.config, exported.weights, (), exported.crop_margin)
 
 
 def _write_stablehlo(exported: Exported, folder: Path) -> None:
@@ -90,7 +90,7 @@ def _write_onnx(exported: Exported, folder: Path) -> None:
 
 FORMATS = {
     "orbax": Format(
-        files=("network.json", "weights"),
+        files=("network.json", "weights", digest.NAME),
         runs_on=("pmd_jax",),
         needs=(),
         write=_write_orbax,

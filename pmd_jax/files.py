@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import socket
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+import numpy as np
+
+from pmd_jax.errors import InputError
 
 _SAY_EVERY_S = 60
 
@@ -120,3 +126,20 @@ def wait_for_file(look: Callable[[], Found | None], seconds: float = 60) -> Foun
     while (found := look()) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     return found
+
+
+def read_arrays(path: Path, remedy: str = "run again what wrote it") -> dict[str, np.ndarray]:
+    """The arrays of an .npz file. Each member's checksum is compared before anything is made of its bytes.
+
+    Raises:
+        InputError: it is missing or broken; the message names `remedy`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # np.load would parse an array's header first.
+            members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        if len(members) != int.from_bytes(path.read_bytes()[-12:-10], "little"):  # zipfile itself does not count
+            raise ValueError("an array is missing")
+        return {name: np.lib.format.read_array(member, allow_pickle=False) for name, member in members.items()}
+    except Exception as error:  # zipfile, zlib and NumPy each have their own; all mean the same to the user
+        raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy}.") from error

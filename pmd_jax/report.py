@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,8 @@ from PIL import Image
 
 from pmd_jax import figures, metrics
 from pmd_jax.data.hand import BONES
-from pmd_jax.files import read_text, write_text
+from pmd_jax.errors import InputError
+from pmd_jax.files import read_arrays, read_text, write_text
 
 GRID_EXAMPLES = 3  # hands in a static figure, as many as a page is wide
 GRIDS = 2
@@ -216,9 +215,8 @@ def _example_figures(path: Path, titles: Mapping[str, str]) -> dict[str, Any]:
     if not path.is_file():
         return missing | {"examples_note": "This run left no examples.npz, so there are no pictures."}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read_arrays(path)
+    except InputError as error:
         return missing | {"examples_note": f"examples.npz cannot be read ({error}), so there are no pictures."}
 
     found: dict[str, Any] = {}

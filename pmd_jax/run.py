@@ -21,6 +21,7 @@ from pmd_jax.data import hand
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns
 from pmd_jax.data.unlabelled import training_part
+from pmd_jax.files import read_arrays
 from pmd_jax.hardware import code_digest, hardware, versions
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.optim import optimizer
@@ -277,8 +278,9 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
     chosen = np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)
     poses = {}
     for name in rows_to_train(config):
-        with np.load(workdir / name / "predictions.npz") as saved:
-            poses[f"pose_{name}"] = saved["xyz_m"][chosen]
+        poses[f"pose_{name}"] = read_arrays(
+            workdir / name / "predictions.npz", "delete result.json beside it and run again: it is evaluated anew"
+        )["xyz_m"][chosen]
     samples = test.take(chosen)
     pictures = jnp.asarray(samples.rgb[:6])
     shown = config.augment.__class__(block_size=config.augment.block_size, block_probability=1.0)

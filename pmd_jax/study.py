@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from pmd_jax import commands, results_page, study_jobs, study_results
 from pmd_jax.config import Config
-from pmd_jax.files import locked
+from pmd_jax.files import locked, read_arrays
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Run, Study, identity, plan, resolve
 from pmd_jax.study_results import StudyError
@@ -130,10 +130,10 @@ def record_examples(study: Study, folders: Folders) -> None:
         path = run_folder(folders.runs, config) / "examples.npz"
         if not path.is_file():
             return
-        with np.load(path) as saved:
-            chosen = np.linspace(0, len(saved["rgb"]) - 1, EXAMPLES).astype(int)
-            poses[ROWS[name].title] = saved[f"pose_{name}"][chosen]
-            shared = {key: saved[key][chosen] for key in ("rgb", "depth", "K", "xyz_m")}
+        saved = read_arrays(path)
+        chosen = np.linspace(0, len(saved["rgb"]) - 1, EXAMPLES).astype(int)
+        poses[ROWS[name].title] = saved[f"pose_{name}"][chosen]
+        shared = {key: saved[key][chosen] for key in ("rgb", "depth", "K", "xyz_m")}
     tree = {key: encode(array) for key, array in shared.items()}
     with locked(folders.lock):
         named = {title: encode(pose) for title, pose in poses.items()}

@@ -1,13 +1,19 @@
-"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of."""
+"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of.
+
+A NumPy file, and behind its last entry, where NumPy does not look, the checksum of all before (`digest.crc32`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import math
 import os
+import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +29,7 @@ from pmd_jax import sharding
 from pmd_jax.config import Config
 from pmd_jax.data.augment import Batch, flip, to_inputs
 from pmd_jax.data.pipeline import Columns
+from pmd_jax.digest import crc32
 from pmd_jax.distributed import barrier, broadcast, is_primary
 from pmd_jax.errors import InputError
 from pmd_jax.files import locked, wait_for_file
@@ -33,6 +40,7 @@ from pmd_jax.preemption import Stop
 from pmd_jax.state import Network, Weights, compute_dtype
 
 FORMAT = 1  # of the file
+_SUM, _SUM_BYTES = b"\nCRC-32 %08x\n", 17  # what ends it
 
 
 class CacheError(InputError):
@@ -85,8 +93,10 @@ def lessons(
     try:
         # Of several runs with one teacher, one computes and the others wait for it.
         with locked(path.with_name("lessons.lock"), "the teacher's table") if is_primary() else nullcontext():
-            missing = is_primary() and _open(path, shape, entry) is None
-            if broadcast(missing, "the teacher's table"):
+            table = _open(path, shape, entry) if is_primary() else None
+            if is_primary() and table is None and path.exists():
+                print(f"The teacher's table {path} is broken or truncated; it is computed again.", file=sys.stderr)
+            if broadcast(table is None, "the teacher's table"):
                 _write(path, shape, entry, _said(network, weights, columns, config, mesh, entry), stop)
     except OSError as error:
         raise CacheError(
@@ -94,7 +104,7 @@ def lessons(
             "again, or add --config.teacher.cache=off."
         ) from error
     barrier("the teacher's table")
-    table = wait_for_file(lambda: _open(path, shape, entry))
+    table = wait_for_file(lambda: _open(path, shape, entry)) if table is None else table
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
     if megabytes > config.teacher.cache_device_mb:
@@ -126,10 +136,31 @@ def _entry(network: Network, weights: Weights) -> np.dtype:
 def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | None:
     """The table as a memory map; None where there is no whole one."""
     try:
+        end = _whole_until(path)
         table = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a header without a sum, Python's tokenizer may be the one that complains
         return None
-    return table if table.shape == shape and table.dtype == entry else None
+    fits = table.shape == shape and table.dtype == entry and table.offset + table.nbytes == end
+    return table if fits else None
+
+
+def _whole_until(path: Path) -> int:
+    """Where a table's sum begins, if it is that of all before; the file's size where it has none, as earlier ones had.
+
+    Raises:
+        ValueError: the sum is another one.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - _SUM_BYTES, 0))
+        said = file.read()
+        if not said.startswith(_SUM[:8]):
+            return size
+        file.seek(0)
+        crc, end = crc32(file, size - _SUM_BYTES)
+    if said != _SUM % crc:
+        raise ValueError(f"{path} is damaged")
+    return end
 
 
 def _said(
@@ -160,12 +191,18 @@ def _write(path: Path, shape: tuple[int, int], entry: np.dtype, said: Iterator[n
     progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not writes)
     try:
         with unfinished.open("wb") as file, progress:
+            begin = io.BytesIO()
             header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
+            np.lib.format.write_array_header_1_0(begin, header)
+            file.write(begin.getvalue())
+            crc = zlib.crc32(begin.getvalue())
             for rows in said:
                 stop.check("while the teacher's table was computed")
-                file.write(rows.tobytes())
+                content = rows.tobytes()
+                file.write(content)
+                crc = zlib.crc32(content, crc)
                 progress.update(len(rows))
+            file.write(_SUM % crc)
         if writes:
             os.replace(unfinished, path)
     finally:

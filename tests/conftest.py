@@ -17,9 +17,10 @@ import jax
 import pytest
 from made_up_columns import make_columns
 
-from pmd_jax import export_folder
+from pmd_jax import digest, export_folder
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
 from pmd_jax.data.pipeline import Columns
+from pmd_jax.files import write_text
 from pmd_jax.rows import ROWS
 from pmd_jax.state import build
 
@@ -61,3 +62,9 @@ def tiny_export(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def columns() -> Columns:
     return make_columns(48)
+
+
+def redescribe(export: Path, described: str) -> None:
+    """Another network.json for an export folder, with sums of its own: as other code could have written it."""
+    write_text(export / export_folder.DESCRIPTION, described)
+    digest.write(export, (export_folder.DESCRIPTION, export_folder.WEIGHTS, export_folder.LABELS_FILE))

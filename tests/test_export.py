@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import make_columns, small_config, write_export
+from conftest import make_columns, redescribe, small_config, write_export
 
 import pmd_jax
 from pmd_jax import export, export_check, export_folder, model_card, predictor
@@ -73,8 +73,9 @@ def run_alone(code: str, folder: Path, rgb: np.ndarray) -> np.ndarray:
 
 
 def test_it_leaves_what_was_promised(exported):
-    names = {"network.json", "weights", "results.json", "model.stablehlo", "model.onnx", "export.json", "MODEL_CARD.md"}
-    assert {path.name for path in exported.iterdir()} == names
+    orbax = {"network.json", "weights", "digest.json", "results.json"}
+    others = {"model.stablehlo", "model.onnx", "export.json", "MODEL_CARD.md"}
+    assert {path.name for path in exported.iterdir()} == orbax | others
     assert not list(exported.parent.glob("*unfinished*"))
     summary = json.loads((exported / "export.json").read_text())
     assert list(summary["formats"]) == ["orbax", "stablehlo", "onnx"]
@@ -198,7 +199,7 @@ def test_an_unknown_format(run_folder, tmp_path, capsys, formats, sentence):
 def test_a_checkpoint_that_cannot_be_used(run_folder, tmp_path, capsys):
     broken = shutil.copytree(run_folder / "export", tmp_path / "broken")
     described = json.loads((broken / "network.json").read_text())
-    (broken / "network.json").write_text(json.dumps(described | {"format": 99}))
+    redescribe(broken, json.dumps(described | {"format": 99}))
     teacher = write_export(tmp_path / "teacher", "depth_teacher")
     for checkpoint, sentence in (
         (tmp_path / "nothing", "holds no network.json"),

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_columns, small_config, write_export
+from conftest import make_columns, redescribe, small_config, write_export
 from PIL import Image
 
 import pmd_jax
@@ -78,7 +78,7 @@ def test_a_margin_that_is_none(tiny_export, tmp_path, margin):
     broken = shutil.copytree(tiny_export, tmp_path / "broken")
     described = (broken / "network.json").read_text()
     assert '"crop_margin": 1.5' in described
-    (broken / "network.json").write_text(described.replace('"crop_margin": 1.5', f'"crop_margin": {margin}'))
+    redescribe(broken, described.replace('"crop_margin": 1.5', f'"crop_margin": {margin}'))
     with pytest.raises(CheckpointError, match=r"network\.json is broken"):
         pmd_jax.load(broken)
 
@@ -87,7 +87,7 @@ def test_an_export_from_before_margins_were_kept(tiny_export, tmp_path):
     older = shutil.copytree(tiny_export, tmp_path / "older")
     described = json.loads((older / "network.json").read_text())
     del described["crop_margin"]
-    (older / "network.json").write_text(json.dumps(described))
+    redescribe(older, json.dumps(described))
     assert pmd_jax.load(older).crop_margin == 1.5
 
 
@@ -198,7 +198,7 @@ def test_a_depth_teacher_sees_no_rgb(tmp_path):
 def test_a_checkpoint_of_another_version(tiny_export, tmp_path):
     folder = shutil.copytree(tiny_export, tmp_path / "export")
     described = json.loads((folder / "network.json").read_text())
-    (folder / "network.json").write_text(json.dumps(described | {"format": 99}))
+    redescribe(folder, json.dumps(described | {"format": 99}))
     with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
         pmd_jax.load(folder)
 
