@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,8 @@ from orbax.checkpoint import v1 as ocp
 
 from pmd_jax import digest
 from pmd_jax.errors import InputError
+from pmd_jax.files import free_name
+from pmd_jax.plain_paths import plain_path
 from pmd_jax.state import TrainState
 
 T = TypeVar("T")
@@ -47,13 +48,18 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
+        self._open = ExitStack()  # as long as Orbax may write
+        self._path = self._open.enter_context(plain_path(self.folder, create=True))
+        context = ocp.Context()
+        # A function and no method: Orbax copies the context with all that hangs on it.
+        context.asynchronous.post_finalization_callback = lambda: _write_digest(self.folder)
         self._checkpointer = ocp.training.Checkpointer(
-            str(self.folder),
-            context=ocp.Context(async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_digest)),
+            self._path,
             # Orbax annotates its own policies with a protocol that they do not meet to the letter.
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # pyright: ignore[reportArgumentType]
             preservation_policy=ocp.training.preservation_policies.LatestN(2),  # pyright: ignore[reportArgumentType]
             cleanup_tmp_directories=True,
+            context=context,
         )
         self._saving = None
         self._failed = False
@@ -94,12 +100,6 @@ class Checkpoints:
             "make room (or name another --workdir) and run the same command again to go on from it."
         ) from error
 
-    def _write_digest(self) -> None:
-        """Orbax calls this on process 0, when all have written their files and before the folder gets its own name."""
-        [unfinished] = self.folder.glob("*orbax-checkpoint-tmp*")
-        # What Orbax still writes beside these holds no numbers, and no load depends on it.
-        digest.write(unfinished, ITEMS)
-
     def restore(self, state: TrainState, data: grain.DatasetIterator) -> TrainState:
         """The latest good checkpoint, with `state`'s shapes and shardings, and `data` moved to it; else `state` itself.
 
@@ -117,7 +117,8 @@ class Checkpoints:
             except BrokenCheckpoint as error:
                 faults[step] = error
                 continue
-            self._set_aside(faults, step)
+            if faults:
+                self._set_aside(faults, step)
             data.set_state(jax.tree.map(int, loaded["data"]))
             return loaded["state"]
         if faults:
@@ -128,23 +129,22 @@ class Checkpoints:
         """The items of one checkpoint; fails as broken on all processes or on none."""
         # On all, before any of them begins to load: that takes all of them.
         has_sums = _agreed(where, lambda: require_whole(where))
+        path = f"{self._path}/{where.name}"
 
         def load() -> dict[str, Any]:
             with _load_errors(where, has_sums):
-                saved = ocp.checkpointables_metadata(str(where)).metadata["state"]
+                saved = ocp.checkpointables_metadata(path).metadata["state"]
             require_same_tree(saved, state, where)
             with _load_errors(where, has_sums):
-                return ocp.load_checkpointables(str(where), {"state": _abstract(state), "data": data.get_state()})
+                return ocp.load_checkpointables(path, {"state": _abstract(state), "data": data.get_state()})
 
         return _agreed(where, load)
 
     def _set_aside(self, faults: Mapping[int, BrokenCheckpoint], step: int) -> None:
         """Gives the broken checkpoints another name, so that their steps can be saved again."""
-        if not faults:
-            return
         if jax.process_index() == 0:
             for broken, error in faults.items():
-                aside = _free_name(self.folder / f"broken-{broken}")
+                aside = free_name(self.folder / f"broken-{broken}")
                 (self.folder / str(broken)).rename(aside)
                 print(f"{error.fault}; moved to {aside.name}, to be deleted.", file=sys.stderr)
             print(f"Training goes on from step {step}.", file=sys.stderr, flush=True)
@@ -165,7 +165,9 @@ class Checkpoints:
             except Exception as error:  # Orbax tells of a failed save again
                 if not self._failed:
                     self._give_up(error)
-            if self._failed and jax.process_index() == 0:
+            if not self._failed:
+                self._open.close()
+            elif jax.process_index() == 0:
                 self._remove_half_written()
 
     def _remove_half_written(self, seconds: float = 5.0) -> None:
@@ -175,6 +177,13 @@ class Checkpoints:
             for folder in left:
                 shutil.rmtree(folder, ignore_errors=True)
             time.sleep(0.1)
+
+
+def _write_digest(folder: Path) -> None:
+    """Orbax calls this on process 0, when all have written their files and before a checkpoint gets its own name."""
+    [unfinished] = folder.glob("*orbax-checkpoint-tmp*")
+    # What Orbax still writes beside these holds no numbers, and no load depends on it.
+    digest.write(unfinished, ITEMS)
 
 
 def as_process_0(value: int) -> int:
@@ -214,15 +223,8 @@ def _load_errors(where: Path, has_sums: bool) -> Iterator[None]:
         if not has_sums:
             raise BrokenCheckpoint(where, error) from error
         raise CheckpointError(
-            f"{where} could not be loaded ({_first_line(error)}), though its files are what was saved: look for room "
-            "in memory, or name another --workdir."
+            f"{where} could not be loaded ({_first_line(error)}), though its files are what was saved: is there memory?"
         ) from error
-
-
-def _free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3 … that is not taken."""
-    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 def require_whole(folder: Path) -> bool:
@@ -249,7 +251,8 @@ def save_tree(folder: Path, tree: Any) -> None:
         CheckpointError: it cannot be written.
     """
     try:
-        ocp.save(str(folder.absolute()), tree, overwrite=True)
+        with plain_path(folder.absolute(), create=True) as path:
+            ocp.save(path, tree, overwrite=True)
     except Exception as error:  # see Checkpoints.wait
         raise CheckpointError(
             f"{folder} could not be written ({_first_line(error)}); make room and run again."
@@ -265,15 +268,16 @@ def load_tree(folder: Path, like: Any) -> Any:
     folder = folder.absolute()
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint in {folder}; name the folder of a finished run or export.")
-    try:
-        saved = ocp.metadata(str(folder)).metadata
-    except Exception as error:
-        raise BrokenCheckpoint(folder, error) from error
-    require_same_tree(saved, like, folder)
-    try:
-        return ocp.load(str(folder), _abstract(like))
-    except Exception as error:
-        raise BrokenCheckpoint(folder, error) from error
+    with plain_path(folder) as path:
+        try:
+            saved = ocp.metadata(path).metadata
+        except Exception as error:
+            raise BrokenCheckpoint(folder, error) from error
+        require_same_tree(saved, like, folder)
+        try:
+            return ocp.load(path, _abstract(like))
+        except Exception as error:
+            raise BrokenCheckpoint(folder, error) from error
 
 
 def require_same_tree(saved: Any, expected: Any, where: Path) -> None:

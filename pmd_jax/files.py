@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
+import itertools
 import json
 import os
 import socket
@@ -71,6 +72,12 @@ def read_text(path: Path) -> str:
         OSError, UnicodeDecodeError: it is not there, or not text.
     """
     return path.read_text(encoding="utf-8")
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3 … that is not taken."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
 
 
 @contextmanager

@@ -381,3 +381,38 @@ def test_a_flip_in_an_npz_file(tmp_path):
     assert outcomes["refused"] > 7 * path.stat().st_size
     with pytest.raises(InputError, match=r"nothing\.npz cannot be read .*; run it again"):
         our_files.read_arrays(tmp_path / "nothing.npz", "run it again")
+
+
+# ---- folders whose names libraries take for more
+
+
+@pytest.mark.parametrize("name", ["one[row]", "a*b", "a?b", "a\\b", "gs:", "a\udcffb"])
+def test_a_folder_of_any_name(tmp_path, name):
+    """Checkpoints and exports below it are read again, there and elsewhere, and nothing of another folder with them."""
+    (tmp_path / "axb").mkdir()
+    run, state = tmp_path / name / "row", first_state()
+    checkpoints = Checkpoints(run / "checkpoints")
+    for step in (2, 4):
+        checkpoints.save(step, jax.tree.map(lambda x, step=step: x + step, state), Position(step))  # pyright: ignore[reportArgumentType]
+    checkpoints.close()
+    assert restore(run / "checkpoints") == 4
+    damage(run / "checkpoints" / "4")
+    assert restore(run / "checkpoints") == 2
+    write_export(run / "export")
+    ours = jax.tree.leaves(export_folder.read(run / "export").weights)
+    run.rename(tmp_path / "axb" / "row")
+    assert restore(tmp_path / "axb" / "row" / "checkpoints") == 2
+    moved = export_folder.read(tmp_path / "axb" / "row" / "export")
+    for here, there in zip(ours, jax.tree.leaves(moved.weights), strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_one_after_the_other(tmp_path):
+    """The number that stands for a folder is given to the next one: no library may take it for the first."""
+    read = export_folder.read(write_export(tmp_path / "a[1]" / "export"))
+    more = jax.tree.map(lambda x: x + 1, read.weights)
+    export_folder.save(tmp_path / "a[2]" / "export", read.row, read.config, more)
+    for number, expected in ((1, read.weights), (2, more), (1, read.weights)):
+        found = export_folder.read(tmp_path / f"a[{number}]" / "export").weights
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

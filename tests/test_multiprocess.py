@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import CACHE
 from made_up_data import write_made_up_data
+from test_digest import damage
 from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
 from pmd_jax.joining import LOST_AFTER_S
@@ -102,6 +103,25 @@ def test_a_run_of_two_processes_goes_on_with_one(data_dir, one_process, tmp_path
     assert code == 0, output
     assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 61))
     np.testing.assert_allclose(losses(workdir)[:6], losses(one_process), rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_processes_skip_a_broken_checkpoint_together(data_dir, tmp_path, processes):
+    """What two processes saved, in a folder whose name Orbax cannot take; one or two go on from the one before."""
+    workdir, often = tmp_path / "a[b]", ("--config.checkpoint_every=2", "--config.optim.steps=6")
+    for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
+        assert code == 0, output
+    row = workdir / "rgb_baseline"
+    whole = content(workdir)
+    damage(row / "checkpoints" / "6")
+    (row / "result.json").unlink()
+    results = finish(launch(data_dir, workdir, processes, 8 // processes, *often))
+    assert {code for code, _ in results} == {0}, results
+    assert [output.count("Training goes on from step 4.") for _, output in results] == [1, 0][:processes]
+    assert sorted(path.name for path in (row / "checkpoints").iterdir()) == ["4", "6", "broken-6"]
+    assert [line["step"] for line in content(workdir)["metrics"]] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(losses(workdir), [line["loss"] for line in whole["metrics"]], rtol=1e-4)
 
 
 @pytest.mark.slow
