@@ -6,6 +6,7 @@ not UTF-8. It may then write a checkpoint that ends well and can never be read a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PLAIN = re.compile(r"[\w +,.=@~-]*", re.ASCII)
+_FIRST_NUMBER = 500  # more files than we have open, fewer than a process may have (1,024)
 
 
 @contextmanager
@@ -33,7 +35,12 @@ def plain_path(folder: Path, create: bool = False) -> Iterator[str]:
     last = others[0]
     if create:
         last.mkdir(parents=True, exist_ok=True)
-    number = os.open(last, os.O_PATH | os.O_DIRECTORY)
+    opened = os.open(last, os.O_PATH | os.O_DIRECTORY)
+    try:
+        # Orbax wants the same path on all processes, whose open files otherwise differ in number.
+        number = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _FIRST_NUMBER)
+    finally:
+        os.close(opened)
     try:
         yield str(Path(f"/proc/self/fd/{number}") / folder.relative_to(last))
     finally:
