@@ -193,7 +193,7 @@ def _centre(box: CropBox) -> Float[np.ndarray, " 2"]:
 
 def inside(uv_px: Num[np.ndarray, "*j 2"], size: tuple[int, int]) -> Bool[np.ndarray, "*j"]:
     """Which points lie in a picture of `size` (width, height)."""
-    return ((uv_px > -0.5) & (uv_px < np.array(size) - 0.5)).all(-1)
+    return np.asarray(((uv_px > -0.5) & (uv_px < np.array(size) - 0.5)).all(-1))
 
 
 def crop_points(uv_px: Num[np.ndarray, "*j 2"], box: CropBox, size: int) -> Float[np.ndarray, "*j 2"]:

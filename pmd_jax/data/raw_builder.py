@@ -176,7 +176,7 @@ def read_summary(prepared: Path) -> dict[str, Any]:
     try:
         summary = json.loads(files.read_text(path))
         for split in summary["splits"].values():
-            len(split["left_out"]), int(split["frames"])
+            _ = len(split["left_out"]), int(split["frames"])
     except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArchiveError(
             f"{path} is missing or broken ({error!r}), so that nobody knows how much of the archive is there: delete "

@@ -24,7 +24,7 @@ from pmd_jax.errors import InputError
 Item = TypeVar("Item", bound=Sized)
 Result = TypeVar("Result")
 # Every core has a worker: threads of a worker's own would only wait for each other, and spin while they do.
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD: dict[str, str] = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
 
 
 def parallel_map(

@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -329,17 +331,26 @@ all_three(folder, raw, closed.parent / "data", closed)
 """
 
 
-def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, tmp_path):
-    for parent in (tmp_path, *list(tmp_path.parents)[:2]):  # pytest's own folders are closed to others
-        parent.chmod(0o755)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that anyone may look into; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, open_folder):
     for name, mode in (("raw", 0o755), ("prepared", 0o755), ("data", 0o777)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name).chmod(mode)
-    zip_file, info = Path(shutil.copy(zipped / "RHD_v1-1.zip", tmp_path / "raw")), tmp_path / "prepared" / "info.json"
+        (open_folder / name).mkdir()
+        (open_folder / name).chmod(mode)
+    zip_file, info = (
+        Path(shutil.copy(zipped / "RHD_v1-1.zip", open_folder / "raw")),
+        open_folder / "prepared" / "info.json",
+    )
     info.touch()
     for path in (zip_file, info):
         path.chmod(0)
-    closed = tmp_path / "closed"
+    closed = open_folder / "closed"
     closed.mkdir(mode=0o555)
     command = [sys.executable, "-c", WITHOUT_RIGHTS, str(info.parent), str(zip_file.parent), str(closed)]
     done = subprocess.run(command, cwd=Path(prepare.__file__).parent.parent, capture_output=True, text=True)
