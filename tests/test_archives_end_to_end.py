@@ -64,7 +64,9 @@ def write_archive(dataset: str, folder: Path) -> None:
         mini_archives.write_rhd_zip(raw, files)
     else:
         drawn = mini_archives.stb_frames(TRAIN + TEST, seed=3)
-        files = mini_archives.stb_files({"B1Random": drawn[TRAIN:], "B5Random": drawn[:TRAIN]})
+        # Two films to train on: validation samples are held out by film.
+        films = {"B1Random": drawn[TRAIN:], "B2Random": drawn[: TRAIN // 2], "B5Random": drawn[TRAIN // 2 : TRAIN]}
+        files = mini_archives.stb_files(films)
         mini_archives.write_stb_zips(raw, files)
 
 
