@@ -225,7 +225,7 @@ def measure(plan: Plan, path: Path) -> dict[str, Any]:
         print(f"{time.perf_counter() - began:5.0f} s  {name}: {json.dumps(rounded(found[name]))[:200]}", flush=True)
         content = {"hardware": machine(), **circumstances(), "accelerator": rounded(found)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return found
 
 

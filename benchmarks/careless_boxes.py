@@ -113,8 +113,8 @@ def main() -> None:
     options, overrides = parser.parse_known_args()  # what is left goes to the trainings
     result = measure(options.runs.resolve(), options.hands, overrides)
     content = {"hardware": machine(), **circumstances(), "result": result}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text())))
+    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ def main() -> None:
         for side, channels in SHAPES
     ]
     written = {"hardware": machine(), **circumstances(), "batch": BATCH, "unit": "s", "shapes": shapes}
-    (RESULTS / "convolutions.json").write_text(json.dumps(rounded(written), indent=2, ensure_ascii=False) + "\n")
+    (RESULTS / "convolutions.json").write_text(
+        json.dumps(rounded(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     page.fill(PAGE, MARKS, table(written))
 
 

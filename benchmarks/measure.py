@@ -135,7 +135,7 @@ def cores_used_by_others(program: Callable[[], Any]) -> tuple[Any, float | None]
 def _busy_s() -> tuple[float, float, float] | None:
     """Seconds: on the clock, busy on all cores together, and busy for this process and the children that have ended."""
     try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
     except OSError:
         return None
     user, nice, system, _idle, _waiting, irq, soft_irq, *_ = map(int, fields)

@@ -26,17 +26,17 @@ def write() -> None:
 
 def fill(page: Path, marks: tuple[str, str], content: str) -> None:
     """Puts the content between a page's marks."""
-    text, (begin, end) = page.read_text(), marks
+    text, (begin, end) = page.read_text(encoding="utf-8"), marks
     pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
     replaced, count = pattern.subn(lambda _: f"{begin}\n{content}\n{end}", text)
     if count != 1:
         sys.exit(f"{page} must hold {begin} … {end} once; found {count} times.")
-    page.write_text(replaced)
+    page.write_text(replaced, encoding="utf-8")
 
 
 def render(results: Path = RESULTS) -> str:
     """A section for each machine that has a file."""
-    files = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
     sections = [_machine(measured) for measured in files if "pieces" in measured]
     if not any(measured["hardware"]["platform"] != "cpu" for measured in files if "pieces" in measured):
         sections.append(f"### GPU, TPU\n\n{NOT_MEASURED.capitalize()}: none was at hand.")

@@ -93,7 +93,7 @@ def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     """Measures what is asked for, or what is not recorded yet at this commit, and records each piece as it ends."""
     from benchmarks.measure import circumstances, cores_used_by_others
 
-    recorded = json.loads(path.read_text())["pieces"] if path.exists() else {}
+    recorded = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.exists() else {}
     now = circumstances()
     every = pieces()
     chosen = [
@@ -120,7 +120,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 

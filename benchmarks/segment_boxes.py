@@ -70,8 +70,8 @@ def main() -> None:
     from benchmarks.measure import circumstances, machine, rounded
 
     content = {"hardware": machine(), **circumstances(), "result": measure(PICTURES)}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text())))
+    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def _command_s(hands: Hands, count: int, checkpoint: str | None, repeats: int, w
         row = i % len(hands.rgb)
         Image.fromarray(hands.rgb[row]).save(folder / f"{i:05d}.jpg", quality=90)
         lines.append(json.dumps({"file": f"{i:05d}.jpg", "box": hands.boxes[row]}))
-    boxes.write_text("\n".join(lines))
+    boxes.write_text("\n".join(lines), encoding="utf-8")
     call = [sys.executable, "-m", "pmd_jax.predict", str(folder), f"--boxes={boxes}", f"--out={out}"]
     call += [f"--checkpoint={checkpoint}"] if checkpoint else []
     times = []
@@ -156,7 +156,7 @@ def _command_s(hands: Hands, count: int, checkpoint: str | None, repeats: int, w
         began = time.perf_counter()
         subprocess.run(call, check=True, cwd=ROOT, capture_output=True)
         times.append(time.perf_counter() - began)
-    found = len((out / "joints.jsonl").read_text().splitlines())
+    found = len((out / "joints.jsonl").read_text(encoding="utf-8").splitlines())
     if found != count:
         raise RuntimeError(f"The command found {found} hands in {count} pictures")
     return float(np.median(times))
@@ -213,8 +213,8 @@ def main() -> None:
     result = measure(options.hands, options.pictures, options.checkpoint)
     name = options.checkpoint or "checkpoints/demo"
     content = {"hardware": machine(), **circumstances(), "checkpoint": name, "result": result}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text())))
+    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ OS_REMEDIES = {
     errno.EPERM: _NO_RIGHT,
     errno.EROFS: "this disk can only be read; name another place",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "name a folder, not a file",
+    errno.EEXIST: "name a folder, not a file",
 }
 
 
@@ -47,13 +49,17 @@ def set_up_jax() -> None:
 
 
 def prepare_xla() -> None:
-    """Keeps freed memory, and XLA's programs in JAX_COMPILATION_CACHE_DIR or in a place of ours."""
+    """Keeps freed memory, and XLA's programs in JAX_COMPILATION_CACHE_DIR or below the user's home, if there is one."""
     keep_freed_memory()
     import jax
 
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path.home() / ".cache" / "pmd_jax" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    home = Path(os.path.expanduser("~"))  # stays "~" for a user whom the system does not know
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if cache is None and home.is_absolute():
+        cache = str(home / ".cache" / "pmd_jax" / "xla")
+    if cache:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def keep_freed_memory() -> None:

@@ -21,7 +21,7 @@ from pmd_jax import digest
 from pmd_jax.checkpoint import CheckpointError, load_tree, require_whole, save_tree
 from pmd_jax.config import Config, from_dict, to_dict
 from pmd_jax.data import hand
-from pmd_jax.files import read_text, write_json, write_text
+from pmd_jax.files import given_path, read_text, write_json, write_text
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
@@ -150,7 +150,7 @@ def _describe(folder: Path) -> tuple[str, Config, float]:
 
 def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
     """The export folder of a finished teacher; arguments and errors as `teacher_weights`."""
-    given = Path(path)
+    given = given_path(path)
     candidates = [given, given / "export", given / row / "export"]
     found = [(folder, *_describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.

@@ -23,7 +23,11 @@ def hardware() -> dict[str, str]:
     }
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":")[1].strip()
+            for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+            if "model name" in line
+        ]
         described["cpu"] = names[0] if names else platform.processor()
     return described
 

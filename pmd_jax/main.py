@@ -8,6 +8,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from pmd_jax import commands
+from pmd_jax.files import given_path
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of launch/, and overrides: --config.optim.steps=100.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<config name> if not given.")
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
     commands.set_up_jax()
-    workdir = Path(WORKDIR.value or Path("runs") / CONFIG.value.name)
+    workdir = given_path(WORKDIR.value or Path("runs") / CONFIG.value.name)
 
     def job() -> None:
         from pmd_jax import distributed, joining, run

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
+from pmd_jax.files import given_path, locked
 
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
 INFO_FILE = "dataset_info.json"  # TFDS's description of a prepared data set
@@ -84,19 +85,22 @@ def prepare(
     options = {"allow_partial": allow_partial, "allow_bad": allow_bad} if reads_archive else {}
     if crop_px is not None:
         _check_size(builder_type, dataset_config, crop_px)
-    builder = _builder(builder_type, Path(data_dir), dataset_config, **options)
+    data_dir, manual_dir = given_path(data_dir), given_path(manual_dir)
+    builder = _builder(builder_type, data_dir, dataset_config, **options)
     prepared = Path(builder.data_dir)
-    if prepared.is_dir():
-        if reads_archive:
-            raw_builder.check_reuse(prepared, builder_type.PUBLISHED_FRAMES, allow_partial, allow_bad)
-        if not (prepared / INFO_FILE).is_file():
-            raise InputError(f"{prepared} has no {INFO_FILE}, so it is not whole: delete it and prepare it again.")
-        return prepared
-    own_folder = Path(manual_dir) / name
-    raw = own_folder if own_folder.is_dir() or not Path(manual_dir).is_dir() else Path(manual_dir)
-    if download:
-        builder.fetch(raw)
-    _build(builder, raw, Path(data_dir))
+    if not prepared.is_dir():
+        with locked(data_dir / f".{name}_{dataset_config}.lock", f"the preparation of {name}/{dataset_config}"):
+            builder = _builder(builder_type, data_dir, dataset_config, **options)
+            if not prepared.is_dir():  # still, now that nobody else prepares it
+                raw = manual_dir / name if (manual_dir / name).is_dir() or not manual_dir.is_dir() else manual_dir
+                if download:
+                    builder.fetch(raw)
+                _build(builder, raw, data_dir)
+                return prepared
+    if reads_archive:
+        raw_builder.check_reuse(prepared, builder_type.PUBLISHED_FRAMES, allow_partial, allow_bad)
+    if not (prepared / INFO_FILE).is_file():
+        raise InputError(f"{prepared} has no {INFO_FILE}, so it is not whole: delete it and prepare it again.")
     return prepared
 
 
@@ -141,8 +145,6 @@ def _build(builder, raw: Path, data_dir: Path) -> None:
         if "No space left" not in str(error):
             raise
         raise InputError(f"The disk of {data_dir} is full. Nothing was kept; make room and try again.") from None
-    except (NotADirectoryError, FileExistsError) as error:
-        raise InputError(f"data_dir = {data_dir} cannot be used ({error}): name a folder.") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,7 +59,8 @@ def global_array(mesh: Mesh, local: Any) -> Any:
 def _from_rows(sharding: NamedSharding, local: np.ndarray) -> jax.Array:
     rows = len(local) // len(sharding.addressable_devices) * sharding.mesh.size
     shape = (rows, *local.shape[1:])
-    starts = {device: index[0].start or 0 for device, index in sharding.addressable_devices_indices_map(shape).items()}
+    places_of = sharding.addressable_devices_indices_map(shape).items()
+    starts = {device: index[0].start or 0 for device, index in places_of if index is not None}
     each = rows // sharding.mesh.size
     places = {start: number * each for number, start in enumerate(sorted(starts.values()))}
     parts = [jax.device_put(local[places[start] : places[start] + each], device) for device, start in starts.items()]

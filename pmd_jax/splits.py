@@ -38,8 +38,8 @@ def prepare_once(config: Config) -> Path:
             allow_bad=data.allow_bad,
             crop_px=CROP_PX,
         )
-        below = str(folder.resolve().relative_to(Path(data.data_dir).resolve()))
-    folder = Path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")
+        below = str(folder.resolve().relative_to(files.given_path(data.data_dir).resolve()))
+    folder = files.given_path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")
     if files.wait_for_file(lambda: folder if (folder / "dataset_info.json").is_file() else None) is None:
         raise DataError(f"{folder} is not there: config.data.data_dir must be on a disk that all processes share.")
     return folder

@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 from pmd_jax import commands, results_page, study_jobs, study_results
 from pmd_jax.config import Config
-from pmd_jax.files import locked, read_arrays
+from pmd_jax.files import given_path, locked, read_arrays, read_text
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Run, Study, identity, plan, resolve
 from pmd_jax.study_results import StudyError
@@ -86,7 +86,7 @@ def finish(run: Run, runs: Path, train: Callable[[Config, Path], dict[str, Any]]
     """Trains a run, after its teacher where it has one, and returns its results.json."""
     folder = run_folder(runs, run.config)
     if (folder / "results.json").exists():  # written last
-        return json.loads((folder / "results.json").read_text())
+        return json.loads(read_text(folder / "results.json"))
     config = run.config
     if run.teacher is not None:
         finish(Run(run.teacher.name, run.teacher, None), runs, train)
@@ -192,7 +192,7 @@ def study_command() -> str:
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
-    results, page = Path(RESULTS.value), Path(PAGE.value)
+    results, page = given_path(RESULTS.value), given_path(PAGE.value)
 
     def job() -> None:
         if RENDER.value:
@@ -210,7 +210,7 @@ def main(argv: list[str]) -> int:
 
 def _train(study: Study, results: Path, page: Path) -> None:
     commands.set_up_jax()
-    folders = Folders(Path(RUNS.value) / study.dataset, results / study.dataset)
+    folders = Folders(given_path(RUNS.value) / study.dataset, results / study.dataset)
     run_study(study, folders)
     with locked(folders.lock):
         results_page.write(results, page)

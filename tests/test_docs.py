@@ -39,7 +39,7 @@ def code_of(page: str) -> list[str]:
 
 def anchors_of(page: Path) -> set[str]:
     """The headings as the addresses that GitHub gives them."""
-    headings = re.findall(r"^#+ +(.+)$", page.read_text(), re.M)
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 

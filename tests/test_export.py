@@ -57,7 +57,7 @@ def exported(run_folder, tmp_path_factory) -> Path:
 
 
 def snippets(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
 
 
 def run_alone(code: str, folder: Path, rgb: np.ndarray) -> np.ndarray:

@@ -68,6 +68,8 @@ def read_columns(folder: Path, split: str) -> Columns:
     """
     import tensorflow_datasets as tfds  # one second to import: not for those who only predict
 
+    if not hasattr(tfds, "builder_from_directory"):  # it keeps the errors of its own import to itself
+        raise ImportError("TensorFlow Datasets could not be imported; python -c 'import tensorflow_datasets' says why.")
     remedy = "delete the folder and prepare it again with `python -m pmd_jax.prepare`"
     try:
         builder = tfds.builder_from_directory(folder)
@@ -97,9 +99,7 @@ def read_columns(folder: Path, split: str) -> Columns:
 
 def _without_permission(folder: Path) -> Path | None:
     """What of a prepared folder this user may not read; libraries say so in words of their own, or not at all."""
-    for parent in reversed(
-        folder.absolute().parents
-    ):  # from the top, as nothing can be asked about what lies below one
+    for parent in reversed(folder.absolute().parents):  # from the top: nothing can be asked about what lies below one
         if parent.is_dir() and not os.access(parent, os.X_OK):
             return parent
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
