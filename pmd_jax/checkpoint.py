@@ -232,7 +232,7 @@ def require_whole(folder: Path) -> bool:
     except OSError as error:
         if error.errno == errno.EIO:  # the disk itself says that it has lost the bytes
             raise BrokenCheckpoint(folder, error) from error
-        raise CheckpointError(f"{folder} cannot be read ({error}); see who may read it, or copy it again.") from error
+        raise CheckpointError(f"{folder} cannot be read ({error}); ask its owner for the right to read it.") from error
 
 
 def save_tree(folder: Path, tree: Any) -> None:
