@@ -1,11 +1,8 @@
-"""What can go wrong between processes: their hosts, the devices' order, one that stops, one that fails."""
+"""What can go wrong between processes: their hosts, the devices' order, one that fails."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,8 +14,8 @@ import numpy as np
 import pytest
 from conftest import CACHE, make_columns, small_config
 from made_up_data import write_made_up_data
-from test_multiprocess import TAUGHT, finish, free_port, launch, losses
-from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
+from test_multiprocess import TAUGHT, finish, free_port, losses
+from test_run import FAST, ONE_ROW, ROOT
 
 from pmd_jax import outputs, sharding
 from pmd_jax.rows import ROWS
@@ -147,71 +144,6 @@ def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, tmp_pat
         np.testing.assert_allclose(np.load(ours)[name], np.load(theirs)[name], rtol=1e-3, atol=1e-4)
 
 
-# ---- one stops
-
-
-STAGES = {  # and what tells that it has begun
-    "before the first step": lambda workdir: (workdir / "samples.json").exists(),
-    "between rows": lambda workdir: (workdir / "depth_teacher" / "result.json").exists(),
-    "in the student's steps": lambda workdir: count_lines(workdir) > 8,
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("stage", "asked"), [*zip(STAGES, (0, 1, 1), strict=True)])
-def test_sigterm_at_any_stage_stops_both_and_nothing_is_lost(data_dir, tmp_path, stage, asked):
-    workdir = tmp_path / "run"
-    started = launch(data_dir, workdir, 2, 4, TAUGHT)
-    wait_for(started[asked], lambda: STAGES[stage](workdir))
-    started[asked].send_signal(signal.SIGTERM)
-    codes, said = ended(started, time.monotonic())
-    assert codes == {75}, said
-    assert "run the same command again" in said
-    for code, output in finish(launch(data_dir, workdir, 2, 4, TAUGHT)):
-        assert code == 0, output
-    assert [line["step"] for line in content(workdir)["metrics"]] == 3 * [*range(1, 7)]
-
-
-@pytest.mark.slow
-def test_a_resumed_run_stops_before_its_first_step(data_dir, tmp_path):
-    """The signal comes while the resumed processes still read and compile."""
-    workdir = tmp_path / "run"
-    long = ("--config.optim.steps=40", "--config.checkpoint_every=1000")
-    started = launch(data_dir, workdir, 2, 4, *long)
-    wait_for(started[0], lambda: count_lines(workdir) >= 2)
-    started[0].terminate()
-    assert ended(started, time.monotonic())[0] == {75}
-    lines = count_lines(workdir)
-    (workdir / "samples.json").unlink()
-    started = launch(data_dir, workdir, 2, 4, *long)
-    wait_for(started[0], lambda: (workdir / "samples.json").exists())
-    started[1].terminate()
-    codes, said = ended(started, time.monotonic())
-    assert codes == {75}, said
-    assert count_lines(workdir) < 40
-    assert count_lines(workdir) >= lines
-
-
-@pytest.mark.slow
-def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_path):
-    """SIGKILL to either process at any moment; the other one ends by itself, and both are started again."""
-    often = (TAUGHT, "--config.checkpoint_every=1", "--config.optim.steps=30", "--config.teacher.optim.steps=30")
-    for code, output in finish(launch(data_dir, tmp_path / "unbroken", 2, 4, *often)):
-        assert code == 0, output
-    workdir, draws = tmp_path / "run", np.random.default_rng(0)
-    for _ in range(int(os.environ.get("KILLS", "4"))):
-        started = launch(data_dir, workdir, 2, 4, *often)
-        time.sleep(draws.uniform(3, 16))
-        killed = started[draws.integers(2)]
-        killed.kill()
-        killed.communicate()
-        for code, output in finish(started):
-            assert code not in (2, 3, 75), output
-    for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
-        assert code == 0, output
-    assert content(workdir) == content(tmp_path / "unbroken")
-
-
 # ---- one fails
 
 
@@ -305,54 +237,3 @@ def test_waiting_takes_as_long_as_it_takes_and_says_so():
     assert (first, second) == (0, 0), said
     assert "Process 1 waits for the sleep of process 0" in said
     assert "{'of': 0, 'größe': 1.5}" in said
-
-
-# ---- one folder, one run; and Ctrl-C
-
-
-def test_a_second_run_in_the_same_folder_waits_and_finds_all_done(data_dir, tmp_path):
-    workdir = tmp_path / "run"
-    first = launch(data_dir, workdir, 1, 8)
-    wait_for(first[0], lambda: count_lines(workdir) >= 1)
-    second = launch(data_dir, workdir, 1, 8)
-    [(code, _)], [(second_code, said)] = finish(first), finish(second)
-    assert (code, second_code) == (0, 0), said
-    assert "Waiting for the folder" in said
-    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 7))
-
-
-def test_ctrl_c_saves_as_sigterm_does_and_a_second_one_ends_at_once(data_dir, tmp_path):
-    workdir = tmp_path / "run"
-    long = ("--config.optim.steps=2000", "--config.checkpoint_every=5000")
-    started = launch(data_dir, workdir, 1, 8, *long)
-    wait_for(started[0], lambda: count_lines(workdir) >= 2)
-    started[0].send_signal(signal.SIGINT)
-    [(code, said)] = finish(started)
-    assert code == 75, said
-    assert "Traceback" not in said
-    assert [path for path in (workdir / "rgb_baseline" / "checkpoints").iterdir() if path.name.isdigit()]
-    started = launch(data_dir, workdir, 1, 8, *long)
-    wait_for(started[0], lambda: "process" in (workdir / "lock").read_text())
-    for _ in range(2):
-        started[0].send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    [(code, said)] = finish(started)
-    assert code in (128 + signal.SIGINT, -signal.SIGINT), said  # the latter in Python's own last moments
-    assert "Traceback" not in said
-
-
-def test_other_samples_under_an_unfinished_run_are_refused(data_dir, tmp_path):
-    """Data that were prepared anew: one table must not hold rows of two data sets."""
-    workdir = tmp_path / "run"
-    [(code, output)] = finish(launch(data_dir, workdir, 1, 8))
-    assert code == 0, output
-    samples = json.loads((workdir / "samples.json").read_text())
-    assert set(samples) == {"data set", "train", "test"}
-    assert samples["test"].startswith("20 samples, 20 labels, keys ")
-    shutil.rmtree(workdir / "rgb_baseline")
-    fewer = write_made_up_data(tmp_path / "fewer", labelled=frozenset(f"made_up/train/{i:06d}" for i in range(50)))
-    [(code, output)] = finish(launch(fewer, workdir, 1, 8))
-    assert code == 2, output
-    assert "was begun with other samples" in output
-    assert "72 samples, 50 labels" in output
-    assert not (workdir / "rgb_baseline").exists()
