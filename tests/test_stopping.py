@@ -74,7 +74,7 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
     for code, output in finish(launch(data_dir, tmp_path / "unbroken", 2, 4, *often)):
         assert code == 0, output
     workdir, draws = tmp_path / "run", np.random.default_rng(0)
-    for _ in range(int(os.environ.get("KILLS", "4"))):
+    for _ in range(int(os.environ.get("KILLS", "2"))):
         started = launch(data_dir, workdir, 2, 4, *often)
         time.sleep(draws.uniform(3, 16))
         killed = started[draws.integers(2)]
