@@ -90,12 +90,12 @@ def waiting(columns: Columns, size: ours.Size, steps: int) -> dict[str, Any]:
     bound of how long the device waits.
     """
     job = ours.Training(size.config, "pmd_net", columns.gather(np.arange(size.batch)))
-    batches = training_batches(columns, steps=steps, batch=size.batch, seed=0)
+    batches = training_batches(columns, steps=steps, batch=size.batch, seed=0, finish=job.loop.batch.pack)
     job()
     pending, fetching, began = job.dispatch(job.batch), 0.0, time.perf_counter()
     for _ in range(steps):
         asked = time.perf_counter()
-        batch = sharding.global_array(job.mesh, next(batches))
+        batch = sharding.global_array(job.mesh, next(batches).rows)
         fetching += time.perf_counter() - asked
         pending, before = job.dispatch(batch), pending
         before.block_until_ready()

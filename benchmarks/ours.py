@@ -18,6 +18,7 @@ from pmd_jax.config import AugmentConfig, Config
 from pmd_jax.data.augment import Batch
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.lessons import Lessons, flip_choices
+from pmd_jax.loop_step import LoopStep
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
 from pmd_jax.state import TrainState, Weights, build, create_state
@@ -59,20 +60,23 @@ class Training:
     """
 
     def __init__(self, config: Config, row: str, batch: Batch, devices: int = 1, cached: bool = False):
-        from pmd_jax.train import compile_step  # brings Orbax and Grain
-
         self.mesh = sharding.make_mesh(jax.devices()[:devices])
         whole = sharding.replicated(self.mesh)
         recipe, state, teacher = beginning(config, row)
-        self.step, _ = compile_step(recipe, self.mesh)
-        self.state = jax.device_put(state, whole)
-        self.teacher = jax.device_put(_table(config, len(batch.rgb)) if cached else teacher, whole)
-        self.batch = sharding.global_array(self.mesh, batch)
+        state = jax.device_put(state, whole)
+        teacher = jax.device_put(_table(config, len(batch.rgb)) if cached else teacher, whole)
+        self.loop = LoopStep(recipe, self.mesh, state, teacher, batch)
+        self.carry, self.teacher = self.loop.begin(state), self.loop.teach(teacher)
+        self.batch = self.put(batch)
         self.seed = jax.device_put(jnp.int32(config.seed), whole)
 
-    def dispatch(self, batch: Batch) -> jax.Array:
+    def put(self, batch: Batch) -> jax.Array:
+        """A batch on the devices, as the loop brings it."""
+        return sharding.global_array(self.mesh, self.loop.batch.pack(batch).rows)
+
+    def dispatch(self, batch: jax.Array) -> jax.Array:
         """Starts an update on a batch that is on the devices; returns its metrics, which may not be there yet."""
-        self.state, metrics = self.step(self.state, self.teacher, batch, self.seed)
+        self.carry, metrics = self.loop.step(self.carry, self.teacher, batch, self.seed)
         return metrics
 
     def __call__(self) -> None:
@@ -80,7 +84,7 @@ class Training:
 
     def lowered(self) -> jax.stages.Lowered:
         """The step before compilation: what XLA itself counts and plans."""
-        return self.step.lower(self.state, self.teacher, self.batch, self.seed)
+        return self.loop.step.lower(self.carry, self.teacher, self.batch, self.seed)
 
 
 def _table(config: Config, samples: int) -> Lessons:

@@ -97,7 +97,7 @@ def _outcome(job: Callable[[], None]) -> tuple[str, int]:
     """Runs a job; what to tell the other processes, and the exit code."""
     from pmd_jax import distributed
     from pmd_jax.preemption import Preempted
-    from pmd_jax.train import Diverged
+    from pmd_jax.train_log import Diverged
 
     try:
         job()

@@ -12,6 +12,9 @@ from pmd_jax.files import given_path
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of launch/, and overrides: --config.optim.steps=100.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<config name> if not given.")
+NEW_SCHEDULE = flags.DEFINE_bool(
+    "new_schedule", False, "Go on in a workdir with another learning rate or schedule than its run began with."
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes: found by themselves on Slurm and Cloud TPU.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where it is not found by itself.")
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes take part.")
@@ -32,7 +35,7 @@ def main(argv: list[str]) -> int:
         several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
         if DISTRIBUTED.value or several != (None, None, None):
             joining.join(*several, JOIN_TIMEOUT.value)
-        results = run.run(CONFIG.value, workdir)
+        results = run.run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
         if distributed.is_primary():
             print(f"\n{run.table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")
 

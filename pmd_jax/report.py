@@ -22,6 +22,7 @@ from pmd_jax import figures, metrics
 from pmd_jax.data.hand import BONES
 from pmd_jax.errors import InputError
 from pmd_jax.files import read_arrays, read_text, write_text
+from pmd_jax.metric_writer import read_metrics
 
 GRID_EXAMPLES = 3  # hands in a static figure, as many as a page is wide
 GRIDS = 2
@@ -179,15 +180,14 @@ def _distinct(titles: Mapping[str, str]) -> dict[str, str]:
 def _curve_figures(path: Path, titles: Mapping[str, str]) -> dict[str, Any]:
     """Loss and EPE curves, and how many lines of metrics.jsonl could not be read (a run may be killed in a write)."""
     series = {key: {row: {} for row in titles} for key in ("loss", "eval/epe_mm")}
-    unread = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    lines, unread = read_metrics(path)
+    for line in lines:
         try:
-            record = json.loads(line)
             for key, rows in series.items():
-                if key in record and record["row"] in rows:
-                    # A run that was stopped and continued logs some steps twice: the later one counts.
-                    rows[record["row"]][int(record["step"])] = float(record[key])
-        except (ValueError, KeyError, TypeError):
+                if key in line and line["row"] in rows:
+                    # A disk that was full for a while may have left steps that were done twice: the later one counts.
+                    rows[line["row"]][int(line["step"])] = float(line[key])
+        except (ValueError, TypeError):
             unread += 1
 
     names = _distinct(titles)

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import distributed, export_folder, files, metrics, preemption, sharding, teacher_cache
-from pmd_jax.config import Config, ConfigError, config_hash, differences, from_dict, to_dict, validate
+from pmd_jax import continuation, distributed, export_folder, files, metrics, preemption, sharding, teacher_cache
+from pmd_jax.config import Config, config_hash, to_dict, validate
 from pmd_jax.data import hand
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.pipeline import Columns
 from pmd_jax.data.unlabelled import training_part
+from pmd_jax.errors import InputError
 from pmd_jax.files import read_arrays
 from pmd_jax.hardware import code_digest, hardware, versions
 from pmd_jax.models.resnet import parameter_count
@@ -42,22 +43,14 @@ from pmd_jax.state import Weights, build, create_state
 from pmd_jax.steps import Recipe
 from pmd_jax.train import train_row
 
-# Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
-FREE_FIELDS = (
-    ("data", "data_dir"),
-    ("data", "manual_dir"),
-    ("teacher", "cache"),  # in float32 the same to 1e-5
-    ("teacher", "cache_device_mb"),
-    ("tensorboard",),
-    ("log_every",),
-    ("checkpoint_every",),
-)
 
-
-def run(config: Config, workdir: Path) -> dict[str, Any]:
+def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[str, Any]:
     """Does what of the job is not done yet in `workdir` and returns the content of results.json.
 
     One run works in a folder at a time; another one waits for it.
+
+    Args:
+        new_schedule: the run that is there goes on with this configuration's schedule (`continuation.SCHEDULE`).
 
     Raises:
         InputError: whatever a user can put right; `pmd_jax.main` turns it into a sentence and an exit code.
@@ -74,14 +67,14 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
             for row in needed_teachers(config.rows):
                 export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
         if distributed.is_primary():
-            check_workdir(config, workdir)
+            continuation.check_workdir(config, workdir, rows_to_train(config), new_schedule)
         splits = read_splits(config, prepare_once(config))
         check_labels(config, splits.train)
         check_seen(config, splits)
         samples = describe(config, splits)
         distributed.require_same("prepared samples", samples)
         with _own(workdir):
-            return _run_here(config, workdir, mesh, splits, samples, stop)
+            return _run_here(config, workdir, mesh, splits, samples, stop, new_schedule)
 
 
 def fingerprint(config: Config) -> dict[str, Any]:
@@ -108,23 +101,30 @@ def _own(workdir: Path) -> Iterator[None]:
 
 
 def _run_here(
-    config: Config, workdir: Path, mesh: Mesh, splits: Splits, samples: dict[str, Any], stop: Stop
+    config: Config,
+    workdir: Path,
+    mesh: Mesh,
+    splits: Splits,
+    samples: dict[str, Any],
+    stop: Stop,
+    new_schedule: bool,
 ) -> dict[str, Any]:
     """The job in a folder of its own. Raises as `run`."""
     started = _now()
-    missing = []
+    missing, changes = [], []
     if distributed.is_primary():
-        check_workdir(config, workdir)  # again: another run may have been here meanwhile
+        # Again: another run may have been here meanwhile.
+        changes = continuation.check_workdir(config, workdir, rows_to_train(config), new_schedule)
         check_same(workdir, samples)
-        files.write_json(workdir / "config.json", to_dict(config))
+        files.write_json(workdir / "config.json", {**to_dict(config), **continuation.recorded(changes)})
         files.write_json(workdir / SAMPLES_FILE, samples)
         missing = [name for name in rows_to_train(config) if not (workdir / name / "result.json").exists()]
     with stop.at_looks():
         for name in distributed.broadcast(missing, "what is finished"):
-            finish_row(name, config, mesh, splits, workdir, stop)
+            finish_row(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
     results = {}
     if distributed.is_primary():
-        results = collect_results(config, workdir, started)
+        results = collect_results(config, workdir, started, changes)
         export_folder.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
         files.write_json(workdir / "results.json", results)
@@ -144,42 +144,14 @@ def rows_to_train(config: Config) -> list[str]:
     return sorted(rows, key=lambda name: ROWS[name].modality != "depth")
 
 
-def check_workdir(config: Config, workdir: Path) -> None:
-    """Compares with the configuration of the run that is there, if there is one.
+def finish_row(
+    name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: Stop, changes: list[dict[str, Any]]
+) -> None:
+    """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last.
 
-    Raises:
-        ConfigError: the folder is a file, or holds another configuration's run.
+    Args:
+        changes: of the row's schedule, for the record.
     """
-    if workdir.exists() and not workdir.is_dir():
-        raise ConfigError(f"--workdir={workdir} is a file; name a folder.")
-    path = workdir / "config.json"
-    if path.exists():
-        try:
-            there = to_dict(
-                from_dict(json.loads(files.read_text(path)))
-            )  # fields that are newer than it: at their defaults
-        except ValueError as error:
-            raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
-        changed = differences(_fixed(to_dict(config)), _fixed(there))
-        if changed:
-            raise ConfigError(
-                f"{workdir} holds the run of another configuration; name another --workdir or delete it:\n  "
-                + "\n  ".join(changed)
-            )
-
-
-def _fixed(tree: dict[str, Any]) -> dict[str, Any]:
-    tree = json.loads(json.dumps(tree))
-    for *parents, name in FREE_FIELDS:
-        branch = tree
-        for parent in parents:
-            branch = branch.get(parent, {})
-        branch.pop(name, None)
-    return tree
-
-
-def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: Stop) -> None:
-    """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last."""
     row = ROWS[name]
     optim = config.teacher.optim if row.modality == "depth" else config.optim
     network, weights = build(config, row, config.seed)
@@ -232,6 +204,7 @@ def finish_row(name: str, config: Config, mesh: Mesh, splits: Splits, workdir: P
             "train_seconds": round(seconds, 1),
             "images_per_s": round(images_per_s, 1),
             "seed": config.seed,
+            **continuation.recorded(changes),
         }
         files.write_json(workdir / name / "result.json", result)
     distributed.barrier(f"the results of {name}")
@@ -252,9 +225,13 @@ def protocol(config: Config) -> str:
     return metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config)
 
 
-def collect_results(config: Config, workdir: Path, started: str) -> dict[str, Any]:
-    """results.json: every finished row and how it came about."""
-    rows = {name: json.loads(files.read_text(workdir / name / "result.json")) for name in rows_to_train(config)}
+def collect_results(config: Config, workdir: Path, started: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """results.json: every finished row and how it came about.
+
+    Raises:
+        InputError: a row's result.json cannot be read.
+    """
+    rows = {name: _read_result(workdir / name / "result.json") for name in rows_to_train(config)}
     students = [name for name in config.rows if ROWS[name].modality == "rgb"]
     exported = students[-1] if students else config.rows[-1]
     return {
@@ -269,8 +246,16 @@ def collect_results(config: Config, workdir: Path, started: str) -> dict[str, An
         "finished": _now(),
         "seed": config.seed,
         "config_hash": config_hash(config),
+        **continuation.recorded(changes),
         "rows": rows,
     }
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(files.read_text(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it and run again to evaluate anew.") from error
 
 
 def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,27 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from pmd_jax import sharding
-from pmd_jax.checkpoint import Checkpoints
+from pmd_jax.checkpoint import CheckpointError, Checkpoints
 from pmd_jax.config import Config, OptimConfig
-from pmd_jax.data.augment import Batch
 from pmd_jax.data.pipeline import Columns, training_batches
 from pmd_jax.distributed import is_primary
 from pmd_jax.lessons import Lessons, StoredLessons
+from pmd_jax.loop_step import LoopStep, all_finite
 from pmd_jax.metric_writer import MetricWriter
 from pmd_jax.preemption import Preempted, Stop
 from pmd_jax.state import TrainState, Weights
-from pmd_jax.steps import Recipe, Teacher, train_step
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer a number."""
+from pmd_jax.steps import Recipe
+from pmd_jax.train_log import Log
+from pmd_jax.train_time import TrainTime
 
 
 class Trained(NamedTuple):
-    """A trained row. A run that was interrupted counts its last part only."""
+    """A trained row, and how fast: all parts of a run that was interrupted count, lost work once."""
 
     state: TrainState
     seconds: float
@@ -65,14 +59,15 @@ def train_row(
         stop: tells when the run is asked to stop.
 
     Returns:
-        The final state, and how fast this call made its steps.
+        The final state, and how fast the steps were made.
 
     Raises:
         Preempted: asked to stop; a checkpoint is saved.
-        Diverged: the loss of a step is not finite; the last good checkpoint is kept.
-        CheckpointError: no checkpoint could be written, or the one that is there cannot be read.
+        Diverged: a loss, or a number of the state, is not finite; the last good checkpoint is kept.
+        CheckpointError: no checkpoint could be written, or the one that is there cannot be read or gone on from.
     """
     sharding.check_batch(optim.batch, mesh, "optim.batch")
+    loop = LoopStep(recipe, mesh, state, teacher, columns.gather(np.zeros(1, int)))
     data = training_batches(
         columns,
         steps=optim.steps,
@@ -80,115 +75,63 @@ def train_row(
         seed=config.seed,
         unlabelled_share=config.data.unlabelled_share if recipe.row.unlabelled else 0.0,
         rows=sharding.local_rows(mesh, optim.batch),
+        finish=loop.batch.pack,
     )
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
     state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
     start = int(state.step)
+    require_finite(state, checkpoints.folder / str(start))
+    spent = TrainTime(workdir / name / "train_time.json", start, active=is_primary())
     writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=is_primary())
-    step_function, metric_names = compile_step(recipe, mesh)
-    log = _Log(writer, metric_names, name, start, optim, config.log_every)
+    log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(recipe))
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
-    began = time.perf_counter()
+    carry = loop.begin(state)
+    resident = None if isinstance(teacher, StoredLessons) else loop.teach(teacher)
+    del state  # the first step takes it away
     try:
         with log:
-            for step in range(start, optim.steps):
+            for done in range(start + 1, optim.steps + 1):
                 batch = next(data)
-                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredLessons) else teacher
-                state, metrics = step_function(state, taught, sharding.global_array(mesh, batch), seed)
-                log.push(step + 1, metrics)
-                done = step + 1
+                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredLessons) else resident
+                carry, metrics = loop.step(carry, taught, sharding.global_array(mesh, batch.rows), seed)
+                log.push(done, metrics)
                 stopping = stop.reached()
-                if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
-                    log.drain()  # a state whose loss was not finite is never saved
-                    # Saved before the iterator moves, so that state and data agree.
-                    checkpoints.save(done, state, data)
+                # Evaluated before it is saved: a run that is killed in between does both again.
                 if validation is not None and done % config.eval_every == 0:
                     log.drain()
-                    writer.write(done, validation(state.weights))
+                    writer.write(done, validation(loop.state(carry).weights))
+                if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
+                    log.drain()  # a state that is not finite is never saved
+                    writer.flush()
+                    spent.save(done)
+                    # Saved before the iterator moves, so that state and data agree.
+                    checkpoints.save(done, loop.state(carry), data)
                 if stopping:
                     raise Preempted(f"{name} stopped at step {done} of {optim.steps}")
     finally:
         writer.close()
         checkpoints.close()
-    seconds = time.perf_counter() - began
-    return Trained(state, seconds, (optim.steps - start) * optim.batch / seconds)
+    seconds, steps = spent.now(optim.steps)
+    return Trained(loop.state(carry), seconds, steps * optim.batch / seconds)
 
 
-def compile_step(recipe: Recipe, mesh: Mesh):
-    """`train_step` jitted for the mesh, its metrics packed into one vector so that one fetch brings them all.
+def require_finite(state: TrainState, where: Path) -> None:
+    """Refuses a checkpoint that can only diverge: earlier versions saved some after an infinite gradient.
 
-    Returns:
-        (state, teacher, batch, seed) → (state, vector), and the vector's names.
+    Raises:
+        CheckpointError: a number of the state is not finite; names the folder `where` it comes from.
     """
-    names: list[str] = []
-
-    def packed(state: TrainState, teacher: Teacher | None, batch: Batch, seed: jax.Array):
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # see models/conv.py
-            state, metrics = train_step(recipe, state, teacher, batch, seed)
-        names[:] = metrics  # filled when the function is traced
-        return state, jnp.stack([metrics[name] for name in names])
-
-    whole, parts = sharding.replicated(mesh), sharding.split(mesh)
-    jitted = jax.jit(
-        packed,
-        in_shardings=(whole, None, parts, whole),  # the teacher: where it is, whole or split as the batch
-        out_shardings=(whole, whole),
-        donate_argnames="state",
-    )
-    return jitted, names
-
-
-class _Log:
-    """Metrics one step late, so that reading them never stalls the device; and the progress bar."""
-
-    def __init__(self, writer: MetricWriter, names: list[str], row: str, start: int, optim: OptimConfig, every: int):
-        self._writer, self._names, self._row, self._every = writer, names, row, every
-        self._pending: tuple[int, jax.Array] | None = None
-        self._batch = optim.batch
-        tty = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=optim.steps,
-            initial=start,
-            desc=row,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5 if tty else 20,
-            disable=not is_primary(),
+    if not jax.jit(all_finite)(state):
+        raise CheckpointError(
+            f"The checkpoint {where} holds numbers that are not finite: training had diverged when it was saved. "
+            "Delete that folder and run again to go on from the one before it, or from the start."
         )
-        self._clock = time.perf_counter()
-        self._clock_step = start
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        if error[0] is None:
-            self.drain()
-        self._bar.close()
-
-    def push(self, step: int, metrics: jax.Array) -> None:
-        """Hands over a step's metrics, which may not be there yet; reads those of the step before."""
-        self.drain()
-        self._pending = (step, metrics)
-
-    def drain(self) -> None:
-        if self._pending is None:
-            return
-        (step, vector), self._pending = self._pending, None
-        values = dict(zip(self._names, np.asarray(vector).tolist(), strict=True))
-        if not math.isfinite(values["loss"]):
-            self._writer.write(step, {"loss": None})
-            self._writer.flush()
-            raise Diverged(
-                f"{self._row}: the loss of step {step} is {values['loss']}. The last good checkpoint is kept; lower "
-                "config.optim.learning_rate or look for bad samples, then run again to go on from it."
-            )
-        self._bar.update()
-        if step % self._every == 0:
-            now = time.perf_counter()
-            speed = (step - self._clock_step) * self._batch / (now - self._clock)
-            self._clock, self._clock_step = now, step
-            self._bar.set_postfix_str(f"{speed:.0f} images/s, loss {values['loss']:.3g}")
-            said = {name: value for name, value in values.items() if math.isfinite(value)}  # see losses._mean_of
-            self._writer.write(step, {**said, "images_per_s": round(speed, 1)})
+def _remedy(recipe: Recipe) -> str:
+    stage = "teacher.optim" if recipe.row.modality == "depth" else "optim"
+    return (
+        "Only checkpoints from before are kept. Look for bad samples, or run the same command again with a lower "
+        f"--config.{stage}.learning_rate and with --new_schedule, to go on from the last of them with it."
+    )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+
+import pytest
+
+from pmd_jax import commands
 
 FAULTS = """
 import resource, sys
@@ -30,3 +35,22 @@ def page_faults(mode: str) -> int:
 
 def test_freed_memory_is_used_again():
     assert page_faults("keep") < 0.1 * page_faults("leave")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_file_that_cannot_be_written_is_a_sentence(number, capsys):
+    def job():
+        raise OSError(number, "the system's words", "runs/demo/config.json")
+
+    assert commands.exit_code(job) == commands.EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert "the system's words: 'runs/demo/config.json'" in said
+    assert "Traceback" not in said
+
+
+def test_other_errors_of_files_are_ours():
+    def job():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "lost")
+
+    with pytest.raises(FileNotFoundError):
+        commands.exit_code(job)

@@ -261,16 +261,27 @@ def test_a_truncated_teacher(data_dir, finished, tmp_path):
     assert not shows_our_trace(output)
 
 
-def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(data_dir, tmp_path):
+def test_divergence_keeps_the_last_good_checkpoint_and_another_schedule_goes_on(data_dir, tmp_path):
     workdir = tmp_path / "run"
-    code, output = run(data_dir, workdir, "--config.teacher.optim.learning_rate=1e30", "--config.checkpoint_every=1")
+    job = ("--config.rows=('depth_teacher',)", "--config.checkpoint_every=3", "--config.teacher.optim.decay_steps=(3,)")
+    code, output = run(data_dir, workdir, *job, "--config.teacher.optim.decay_factor=1e30")
     assert code == 3, output
     assert "the loss of step" in output
+    assert "a lower --config.teacher.optim.learning_rate and with --new_schedule" in output
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] is None  # flushed, and honest
-    good = [int(path.name) for path in (workdir / "depth_teacher" / "checkpoints").iterdir() if path.name.isdigit()]
-    assert good
-    assert max(good) < lines[-1]["step"]
+    folder = workdir / "depth_teacher" / "checkpoints"
+    assert [path.name for path in folder.iterdir() if path.name.isdigit()] == ["3"]
+    code, output = run(data_dir, workdir, *job, "--config.teacher.optim.decay_factor=0.1", "--new_schedule")
+    assert code == 0, output
+    fields = {"teacher.optim.decay_factor": {"from": 1e30, "to": 0.1}}
+    changes = [{"row": "depth_teacher", "step": 3, "fields": fields}]
+    config, results = (json.loads((workdir / name).read_text()) for name in ("config.json", "results.json"))
+    assert config["schedule_changes"] == results["schedule_changes"] == changes
+    assert config["teacher"]["optim"]["decay_factor"] == 0.1
+    assert results["rows"]["depth_teacher"]["schedule_changes"] == [{"step": 3, "fields": fields}]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["loss"] is not None for line in lines)  # what was done again is there once
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -21,11 +21,11 @@ from jax.sharding import AxisType
 from pmd_jax import sharding
 from pmd_jax.config import Config, LossConfig
 from pmd_jax.data.augment import Batch, to_inputs
+from pmd_jax.loop_step import LoopStep
 from pmd_jax.optim import optimizer
 from pmd_jax.rows import ROWS
 from pmd_jax.state import TrainState, Weights, build, create_state
 from pmd_jax.steps import Recipe, loss_function, predict_step, train_step
-from pmd_jax.train import compile_step
 
 GOLDEN = Path(__file__).parent / "golden" / "one_step_metrics.json"
 
@@ -124,23 +124,31 @@ def test_beta_zero_leaves_only_the_refined_pose():
     assert float(half["task/pose"]) == pytest.approx(float(plain["task/pose"]) + 0.5 * first, rel=1e-5)
 
 
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("devices", [1, 8])
-def test_sharded_step_equals_the_plain_one(devices, axis_type):
-    """Batch norm's sums run in another order on eight devices: float32 differs in the last digits, no more."""
+@pytest.mark.parametrize(
+    ("devices", "axis_type", "packed"),
+    [(1, AxisType.Auto, False), (1, AxisType.Explicit, True), (8, AxisType.Auto, True), (8, AxisType.Explicit, False)],
+)
+def test_sharded_step_equals_the_plain_one(devices, axis_type, packed):
+    """Batch norm's sums run in another order on eight devices: float32 differs in the last digits, no more.
+
+    The loop's own form of the step, with a state of many arrays (CPUs) and of few (accelerators).
+    """
     recipe, state, teacher = make("pmd_net_refine_replace")
     mesh = sharding.make_mesh(jax.devices()[:devices], axis_type)
-    step, names = compile_step(recipe, mesh)
-    whole = sharding.replicated(mesh)
+    whole, batch = sharding.replicated(mesh), batch_of()
     with jax.set_mesh(mesh):
-        sharded, vector = step(
-            jax.device_put(state, whole),
-            jax.device_put(teacher, whole),
-            sharding.global_array(mesh, batch_of()),
-            jax.device_put(jnp.int32(0), whole),
-        )
+        state, teacher, seed = jax.device_put((state, teacher, jnp.int32(0)), whole)
+        loop = LoopStep(recipe, mesh, state, teacher, batch, packed)
+        rows = sharding.global_array(mesh, loop.batch.pack(batch).rows)
+        carry = loop.begin(state)
+        assert len(jax.tree.leaves(carry)) == 9 or not packed
+        carry, vector = loop.step(carry, loop.teach(teacher), rows, seed)
+        sharded = loop.state(carry)
+    names = loop.names
     plain, metrics = one_step("pmd_net_refine_replace")
-    for name, value in zip(names, np.asarray(vector), strict=True):
+    *values, bad_step, _ = np.asarray(vector)
+    assert bad_step == 0
+    for name, value in zip(names, values, strict=True):
         assert float(metrics[name]) == pytest.approx(float(value), rel=2e-5), name
     # Adam's first update is lr·sign(g): a gradient near zero may flip, so the moments are compared, not the weights.
     for ours, theirs in zip(jax.tree.leaves(plain.opt_state), jax.tree.leaves(sharded.opt_state), strict=True):
@@ -165,8 +173,8 @@ def test_in_bfloat16_the_devices_sums_are_float32(tmp_path):
     As many sums as in float32 and all of that dtype: those of the convolutions' gradients, too.
     """
     recipe, state, teacher = make("rgb_baseline", small_config(compute_dtype="bfloat16"))
-    step, _ = compile_step(recipe, sharding.make_mesh(jax.devices()[:2]))
-    lowered = step.lower(state, teacher, batch_of(), jnp.int32(0))
+    loop = LoopStep(recipe, sharding.make_mesh(jax.devices()[:2]), state, teacher, batch_of())
+    lowered = loop.step.lower(loop.begin(state), teacher, loop.batch.pack(batch_of()).rows, jnp.int32(0))
     with no_compilation_cache():  # a program that is found there is not dumped
         dump = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_pass_re": "dce"}
         lowered.compile(compiler_options={**dump, "xla_backend_optimization_level": 0})

@@ -102,7 +102,7 @@ def test_losses_are_those_without_a_table(folder, tmp_path):
     losses = []
     for name, teacher in (("asked", None), ("device", on_device), ("file", in_file)):
         train_six_steps(tmp_path / name, teacher=teacher)
-        losses.append([line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")])
+        losses.append([line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")[0]])
     assert len(losses[0]) == 6
     assert losses[1] == losses[2]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -235,6 +235,7 @@ def training_batches(
     seed: int,
     unlabelled_share: float = 0.0,
     rows: Int64[np.ndarray, " local"] | None = None,
+    finish: Callable[[Batch], Any] = lambda batch: batch,
 ) -> grain.DatasetIterator:
     """This process's rows of the global batches of steps 0 … steps−1, as a Grain iterator.
 
@@ -243,6 +244,7 @@ def training_batches(
     Args:
         unlabelled_share: of each batch; 0 = as it comes, by one order over all samples.
         rows: of each global batch (`sharding.local_rows`); None = all.
+        finish: what becomes of a batch in the reading thread, before it is asked for.
     """
     if unlabelled_share and not columns.has_label.all():
         order = TwoOrders(columns.has_label, batch, unlabelled_share, seed)
@@ -251,7 +253,7 @@ def training_batches(
     mine = np.arange(batch) if rows is None else rows
     # One reading thread: the order keeps its epoch's permutation, and a gather takes half a millisecond.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-    steps_of_run = grain.MapDataset.range(steps).map(lambda step: columns.gather(order(int(step))[mine]))
+    steps_of_run = grain.MapDataset.range(steps).map(lambda step: finish(columns.gather(order(int(step))[mine])))
     return iter(steps_of_run.to_iter_dataset(options))
 
 

@@ -87,7 +87,7 @@ def device_by_device(
     """A convolution by a kernel that is rounded, so that its gradient is summed over the devices before it is rounded.
 
     XLA's partitioner sums the devices' parts of a gradient where they arise, in the rounded dtype. Where a mesh is
-    known (`train.compile_step`), each device therefore convolves its own images, and the kernel's gradient, cast back,
+    known (`loop_step.LoopStep`), each device therefore convolves its own images, and the kernel's gradient, cast back,
     is summed in the kernel's dtype.
     """
     mesh = jax.sharding.get_abstract_mesh()

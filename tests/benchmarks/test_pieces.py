@@ -38,7 +38,9 @@ def test_the_same_network_in_three_programs():
 def test_both_sides_learn_the_same_number_of_parameters():
     job = ours.training(TINY.config, "pmd_net", TINY.batch)
     theirs = network(TINY.config, ROWS["pmd_net"])
-    assert parameter_count(job.state.params) == sum(parameter.numel() for parameter in theirs.parameters())
+    assert parameter_count(job.loop.state(job.carry).params) == sum(
+        parameter.numel() for parameter in theirs.parameters()
+    )
 
 
 def test_our_step_learns():
