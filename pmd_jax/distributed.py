@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -125,6 +125,26 @@ def _difference(first: Mapping[str, Any], all_values: Mapping[int, Mapping[str, 
             if ours != theirs:
                 return f"{name} is {ours!r} on process 0 and {theirs!r} on process {process}"
     return ""
+
+
+def compile_together(jitted: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """`jitted`, whose first call waits until every process has compiled it.
+
+    Process 0 may find the program in its cache, and another one compile for minutes. Nobody must wait for that on the
+    devices, which give up (on CPUs after 30 s). The shapes of the arguments must be the same in all calls.
+    """
+    if not several():
+        return jitted
+    compiled = None
+
+    def call(*arguments: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:
+            compiled = jitted.lower(*arguments).compile()  # pyright: ignore[reportFunctionMemberAccess]
+            barrier(f"the compilation of {what}")
+        return compiled(*arguments)
+
+    return call
 
 
 def require_shared(folder: Path, option: str) -> None:

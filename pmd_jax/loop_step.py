@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from pmd_jax import sharding
 from pmd_jax.data.augment import Batch
+from pmd_jax.distributed import compile_together
 from pmd_jax.lessons import StoredLessons
 from pmd_jax.packing import BatchLayout, PackedNetwork, StateLayout
 from pmd_jax.state import TrainState, Tree, Weights
@@ -73,13 +74,14 @@ class LoopStep:
                 self._teacher = PackedNetwork.of(recipe.teacher_network, teacher)
                 self._recipe = self._recipe._replace(teacher_network=self._teacher)
         self._whole = sharding.replicated(mesh)
-        self.step = jax.jit(
+        jitted = jax.jit(
             self._step,
             # The teacher: where it is, whole or split as the batch.
             in_shardings=(self._whole, None, sharding.split(mesh), self._whole),
             out_shardings=(self._whole, self._whole),
             donate_argnums=0,
         )
+        self.step = compile_together(jitted, "the training step")
 
     def begin(self, state: TrainState) -> Carry:
         """What the first step takes."""

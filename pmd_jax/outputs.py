@@ -14,6 +14,7 @@ from jaxtyping import Float, Int32
 from pmd_jax import sharding
 from pmd_jax.data.augment import Batch
 from pmd_jax.data.pipeline import Columns, evaluation_batches
+from pmd_jax.distributed import compile_together
 from pmd_jax.state import Network, Weights
 from pmd_jax.steps import predict_step
 
@@ -32,7 +33,7 @@ def compile_outputs(function: Callable[[Any, Batch], Any], mesh: Mesh) -> Step:
         return batch.index, function(arguments, batch)
 
     # Gathered inside the program, so that every process has all of it, in the batch's order whatever the devices'.
-    return jax.jit(step, in_shardings=(whole, parts), out_shardings=whole)
+    return compile_together(jax.jit(step, in_shardings=(whole, parts), out_shardings=whole), "an evaluation")
 
 
 def outputs_of(
