@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -31,6 +32,8 @@ OS_REMEDIES = {
 
 def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with a sentence in place of a traceback for a config that does not load."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of few letters must not cost a run its end
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
@@ -53,13 +56,16 @@ def prepare_xla() -> None:
     keep_freed_memory()
     import jax
 
-    home = Path(os.path.expanduser("~"))  # stays "~" for a user whom the system does not know
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if cache is None and home.is_absolute():
-        cache = str(home / ".cache" / "pmd_jax" / "xla")
-    if cache:
+    if (cache := compile_cache()) is not None:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def compile_cache() -> str | None:
+    """Where XLA's programs are kept; None for a user whom the system does not know, who has no home."""
+    home = Path(os.path.expanduser("~"))  # stays "~" then
+    ours = str(home / ".cache" / "pmd_jax" / "xla") if home.is_absolute() else None
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR") or ours
 
 
 def keep_freed_memory() -> None:

@@ -56,8 +56,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all; UTF-8 and plain line ends whatever the locale."""
-    write_bytes(path, text.encode())
+    """Whole or not at all; UTF-8 and plain line ends whatever the locale.
+
+    A byte of a file's name that is no UTF-8 becomes an escape, which JSON reads back.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, tree: Any) -> None:

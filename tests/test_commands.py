@@ -54,3 +54,12 @@ def test_other_errors_of_files_are_ours():
 
     with pytest.raises(FileNotFoundError):
         commands.exit_code(job)
+
+
+def test_a_user_without_a_home_has_no_cache_of_programs(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert commands.compile_cache() == "/home/somebody/.cache/pmd_jax/xla"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    assert commands.compile_cache() is None

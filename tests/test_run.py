@@ -198,6 +198,21 @@ def test_a_bad_configuration_is_one_sentence(data_dir, tmp_path, arguments, word
     assert not list((tmp_path / "run").glob("*/checkpoints"))
 
 
+def test_a_locale_of_few_letters_odd_names_and_a_tilde(data_dir, finished, tmp_path):
+    """What is written, said and read again does not hang on the locale or on a folder's name."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": str(tmp_path)}
+    (tmp_path / "data").symlink_to(data_dir)
+    changes = ["--workdir=~/größe[1]", "--config.data.data_dir=~/data", ONE_ROW]
+    code, output = run(data_dir, tmp_path, *changes, **ascii_only)
+    assert code == 0, output
+    assert "EPE mm" in output
+    workdir = tmp_path / "größe[1]"
+    predictions = content(finished)["predictions"]["rgb_baseline"]
+    assert content(workdir)["predictions"]["rgb_baseline"] == predictions
+    assert "größe[1]" in json.loads((workdir / "results.json").read_text(encoding="utf-8"))["command"]
+    assert code == run(data_dir, tmp_path, *changes, **ascii_only)[0]
+
+
 def test_a_batch_that_the_devices_cannot_share(data_dir, tmp_path):
     flags = "--xla_force_host_platform_device_count=3"
     code, output = run(data_dir, tmp_path / "run", XLA_FLAGS=flags)

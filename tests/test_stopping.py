@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from made_up_data import write_made_up_data
 from test_many_hosts import ended
 from test_multiprocess import TAUGHT, finish, launch
-from test_run import content, count_lines, wait_for
+from test_run import ROOT, content, count_lines, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,18 @@ def test_other_samples_under_an_unfinished_run_are_refused(data_dir, tmp_path):
     assert "was begun with other samples" in output
     assert "72 samples, 50 labels" in output
     assert not (workdir / "rgb_baseline").exists()
+
+
+@pytest.mark.slow
+def test_two_preparations_of_one_folder_take_turns(tmp_path):
+    command = [sys.executable, "-m", "pmd_jax.prepare", "rendered_hands", "--dataset_config=smoke"]
+    started = [
+        subprocess.Popen(
+            [*command, f"--data_dir={tmp_path}"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert sum("Waiting for the preparation of rendered_hands/smoke: process" in text for text in said) == 1
+    assert [path.name for path in (tmp_path / "rendered_hands" / "smoke").iterdir()] == ["1.0.0"]
