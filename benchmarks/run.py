@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -91,7 +90,8 @@ def headline(recorded: dict[str, Any]) -> dict[str, float]:
 
 def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     """Measures what is asked for, or what is not recorded yet at this commit, and records each piece as it ends."""
-    from benchmarks.measure import circumstances, cores_used_by_others
+    from benchmarks.measure import circumstances, cores_used_by_others, rounded
+    from pmd_jax.files import write_json
 
     recorded = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.exists() else {}
     now = circumstances()
@@ -107,21 +107,11 @@ def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
         disturbed = others is not None and others > DISTURBED
         warning = f"; other programs used {others:.1f} cores: measure it again" if disturbed else ""
         print(f"{time.perf_counter() - began:.0f} s{warning}", flush=True)
-        _write(path, {"hardware": described, **headline(recorded), "pieces": recorded})
+        write_json(path, rounded({"hardware": described, **headline(recorded), "pieces": recorded}))
 
 
 def _is_there(recorded: dict[str, Any], name: str, now: dict[str, Any]) -> bool:
     return name in recorded and all(recorded[name][key] == now[key] for key in ("commit", "versions"))
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    from benchmarks.measure import rounded
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def main() -> None:

@@ -63,6 +63,7 @@ class Checkpoints:
         )
         self._saving = None
         self._failed = False
+        self._last = -1  # the step of the checkpoint that was restored or saved last, the same on all processes
 
     def save(self, step: int, state: TrainState, data: grain.DatasetIterator) -> None:
         """Saves in the background. Call it before `data` moves on.
@@ -71,8 +72,10 @@ class Checkpoints:
             CheckpointError: this save or the one before it could not be written (a full disk, say).
         """
         self.wait()
-        if self._checkpointer.latest is not None and self._checkpointer.latest.step >= step:
+        if step <= self._last:
             return
+        barrier(f"the checkpoint of step {step}")  # before Orbax's own, which wait on the devices
+        self._last = step
         try:
             # The position is the same on every process: as plain numbers it can be read by any number of them.
             items = {"state": state, "data": data.get_state()}
@@ -90,6 +93,8 @@ class Checkpoints:
         try:
             if saving is not None:
                 saving.result()
+        except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+            raise
         except Exception as error:  # TensorStore reports a full disk as a ValueError
             self._give_up(error)
 
@@ -118,7 +123,8 @@ class Checkpoints:
                 faults[step] = error
                 continue
             if faults:
-                self._set_aside(faults, step)
+                self._last = step
+            self._set_aside(faults, step)
             data.set_state(jax.tree.map(int, loaded["data"]))
             return loaded["state"]
         if faults:
@@ -127,17 +133,21 @@ class Checkpoints:
 
     def _load(self, where: Path, state: TrainState, data: grain.DatasetIterator) -> dict[str, Any]:
         """The items of one checkpoint; fails as broken on all processes or on none."""
-        # On all, before any of them begins to load: that takes all of them.
-        has_sums = _agreed(where, lambda: require_whole(where))
         path = f"{self._path}/{where.name}"
 
-        def load() -> dict[str, Any]:
+        def look() -> bool:
+            has_sums = require_whole(where)
             with _load_errors(where, has_sums):
                 saved = ocp.checkpointables_metadata(path).metadata["state"]
             require_same_tree(saved, state, where)
+            return has_sums
+
+        def load() -> dict[str, Any]:
             with _load_errors(where, has_sums):
                 return ocp.load_checkpointables(path, {"state": _abstract(state), "data": data.get_state()})
 
+        # What one process can find alone comes first, on all: loading takes all of them.
+        has_sums = _agreed(where, look)
         return _agreed(where, load)
 
     def _set_aside(self, faults: Mapping[int, BrokenCheckpoint], step: int) -> None:
@@ -162,6 +172,8 @@ class Checkpoints:
         finally:
             try:
                 self._checkpointer.close()
+            except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+                raise
             except Exception as error:  # Orbax tells of a failed save again
                 if not self._failed:
                     self._give_up(error)
@@ -210,6 +222,8 @@ def _load_errors(where: Path, has_sums: bool) -> Iterator[None]:
     """What Orbax raises while it loads, as ours. Files that are what was saved are not broken, whatever it says."""
     try:
         yield
+    except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+        raise
     except Exception as error:
         if not has_sums:
             raise BrokenCheckpoint(where, error) from error
@@ -244,6 +258,8 @@ def save_tree(folder: Path, tree: Any) -> None:
     try:
         with plain_path(folder.absolute(), create=True) as path:
             ocp.save(path, tree, overwrite=True)
+    except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+        raise
     except Exception as error:  # see Checkpoints.wait
         raise CheckpointError(
             f"{folder} could not be written ({_first_line(error)}); make room and run again."
@@ -262,11 +278,15 @@ def load_tree(folder: Path, like: Any) -> Any:
     with plain_path(folder) as path:
         try:
             saved = ocp.metadata(path).metadata
+        except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+            raise
         except Exception as error:
             raise BrokenCheckpoint(folder, error) from error
         require_same_tree(saved, like, folder)
         try:
             return ocp.load(path, _abstract(like))
+        except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+            raise
         except Exception as error:
             raise BrokenCheckpoint(folder, error) from error
 

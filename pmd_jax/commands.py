@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import importlib.util
 import io
 import os
@@ -14,20 +13,15 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_DIVERGED, EXIT_FAULT, EXIT_INTERRUPTED, EXIT_PREEMPTED, InputError
-
-_NO_ROOM = "make room, then run the same command again; what was finished is kept"
-_NO_RIGHT = "change its permissions, or name another place"
-OS_REMEDIES = {
-    errno.ENOSPC: _NO_ROOM,
-    errno.EDQUOT: _NO_ROOM,
-    errno.EACCES: _NO_RIGHT,
-    errno.EPERM: _NO_RIGHT,
-    errno.EROFS: "this disk can only be read; name another place",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: "name a folder, not a file",
-    errno.EEXIST: "name a folder, not a file",
-}
+from pmd_jax.errors import (
+    EXIT_BAD_INPUT,
+    EXIT_DIVERGED,
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    EXIT_PREEMPTED,
+    InputError,
+    sentence_of,
+)
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -89,13 +83,14 @@ def exit_code(job: Callable[[], None]) -> int:
     With several processes all end with the same code, and the first that failed says why.
     """
     from pmd_jax import distributed  # brings JAX, which must not be imported before it is set up
+    from pmd_jax.preemption import Preempted
 
     sentence, code = _outcome(job)
     try:
         distributed.leave(sentence, code)
-    except distributed.OtherFailed as error:  # while waiting for the end of all
-        print(f"Error: {error}", file=sys.stderr)
-        distributed.leave(str(error), error.code)
+    except (distributed.OtherFailed, Preempted) as error:  # while waiting for the end of all
+        code = getattr(error, "code", EXIT_PREEMPTED)
+        distributed.leave(_said(error), code)
     return code
 
 
@@ -108,10 +103,10 @@ def _outcome(job: Callable[[], None]) -> tuple[str, int]:
     try:
         job()
         return "", 0
-    except (InputError, Diverged, distributed.OtherFailed) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        codes = {Diverged: EXIT_DIVERGED, distributed.OtherFailed: getattr(error, "code", EXIT_FAULT)}
-        return str(error), codes.get(type(error), EXIT_BAD_INPUT)
+    except Diverged as error:
+        return _said(error), EXIT_DIVERGED
+    except distributed.OtherFailed as error:
+        return _said(error), error.code
     except Preempted as error:
         print(f"{error}; run the same command again to go on.", file=sys.stderr)
         return str(error), EXIT_PREEMPTED
@@ -119,17 +114,20 @@ def _outcome(job: Callable[[], None]) -> tuple[str, int]:
         print("Interrupted.", file=sys.stderr)
         return "interrupted", EXIT_INTERRUPTED
     except Exception as error:
-        if isinstance(error, OSError) and (remedy := OS_REMEDIES.get(error.errno or 0)):
-            print(f"Error: {error}: {remedy}.", file=sys.stderr)
-            return f"{error}: {remedy}", EXIT_BAD_INPUT
+        if not isinstance(error, InputError) and (told := distributed.failure_of_another()) is not None:
+            return _said(told), getattr(told, "code", EXIT_PREEMPTED)
+        if (sentence := sentence_of(error)) is not None:
+            return _said(sentence), EXIT_BAD_INPUT
         if not distributed.several():
             raise
-        if (told := distributed.failure_of_another()) is None:
-            traceback.print_exc()
-            first_line = str(error).strip().partition("\n")[0]
-            return f"{type(error).__name__}: {first_line}", EXIT_FAULT
-        print(f"Error: {told}", file=sys.stderr)
-        return str(told), told.code if isinstance(told, distributed.OtherFailed) else EXIT_PREEMPTED
+        traceback.print_exc()
+        first_line = str(error).strip().partition("\n")[0]
+        return f"{type(error).__name__}: {first_line}", EXIT_FAULT
+
+
+def _said(sentence: object) -> str:
+    print(f"Error: {sentence}", file=sys.stderr)
+    return str(sentence)
 
 
 def require(extra: str, modules: Iterable[str]) -> None:

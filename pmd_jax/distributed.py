@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from pmd_jax.preemption import Preempted, Stop
 
 LEAVE_WITHIN_S = 10  # how long a process may go on after another one failed, and process 0 waits for the others
 SHARED_WITHIN_S = 40  # a network disk may show a new file that late
-_POLL_MS = 500
+_LOOK_EVERY_S = 0.5
 _SAY_AFTER_S = 30
 
 
@@ -195,11 +195,12 @@ def _set(key: str, value: str) -> None:
     _client().key_value_set(key, value, allow_overwrite=True)
 
 
-def _try_get(key: str, wait_ms: int = 1) -> str | None:
+def _try_get(key: str) -> str | None:
+    """A key's value, or None: one question and its answer. (One that waits would stay open in the service for ever.)"""
     try:
-        return _client().blocking_key_value_get(key, wait_ms)
+        return _client().key_value_try_get(key)
     except jax.errors.JaxRuntimeError as error:
-        if "DEADLINE_EXCEEDED" in str(error):
+        if "NOT_FOUND" in str(error):
             return None
         raise
 
@@ -207,9 +208,12 @@ def _try_get(key: str, wait_ms: int = 1) -> str | None:
 def _get(key: str, what: str) -> str:
     """Waits for a key, for as long as no process fails, and says so where it takes long."""
     began = said = time.monotonic()
-    while (value := _try_get(key, _POLL_MS)) is None:
+    pause = 0.002
+    while (value := _try_get(key)) is None:
         if _watch is not None and _watch.stop.failed is not None:
             raise _watch.stop.failed
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
         now = time.monotonic()
         if now - said > _SAY_AFTER_S:
             said = now
@@ -233,7 +237,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.over.wait(_POLL_MS / 1000):
+            while not self.over.wait(_LOOK_EVERY_S):
                 self._look()
         except Exception as error:  # the service is gone, and with it process 0; JAX ends this process soon
             if not self.over.is_set():
@@ -262,9 +266,10 @@ class _Watch(threading.Thread):
             _set(f"pmd/looks/{jax.process_index()}", str(self.stop.looks))
             looks = []
             for process in range(jax.process_count()):
-                while (text := _try_get(f"pmd/looks/{process}", _POLL_MS)) is None:
+                while (text := _try_get(f"pmd/looks/{process}")) is None:
                     if _try_get("pmd/failed") is not None or self.over.is_set():
                         return
+                    time.sleep(0.05)
                 looks.append(int(text))
             self.stop.at = max(looks) + 1
 
@@ -330,8 +335,10 @@ def leave(sentence: str, code: int) -> None:
 def _end(sentence: str, code: int) -> NoReturn:
     try:
         mine, all_processes = jax.process_index(), range(jax.process_count())
-        if _try_get("pmd/failed") is None:
-            _set("pmd/failed", json.dumps({"process": mine, "sentence": sentence, "code": code}))
+        told = json.dumps({"process": mine, "sentence": sentence, "code": code})
+        with suppress(jax.errors.JaxRuntimeError):  # another one was first
+            _client().key_value_set("pmd/failed", told)
+        code = json.loads(_try_get("pmd/failed") or told)["code"]
         _set(f"pmd/left/{mine}", str(code))
         deadline = time.monotonic() + LEAVE_WITHIN_S + 5
         while is_primary() and time.monotonic() < deadline:

@@ -84,7 +84,7 @@ def free_name(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, what: str = "") -> Iterator[None]:
+def locked(path: Path, what: str = "", meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
     """One process at a time, on all machines that share the disk; the next one waits, and says for whom.
 
     The kernel ends the lock with its holder, whatever becomes of it. The file stays, and says who has it.
@@ -92,10 +92,11 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
     Args:
         path: of the lock; a file of its own.
         what: is locked, in words; "" = a matter of moments, of which nothing is said.
+        meanwhile: called again and again while it waits; what it raises ends the waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        _wait_for_lock(file, what)
+        _wait_for_lock(file, what, meanwhile)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
@@ -105,7 +106,7 @@ def locked(path: Path, what: str = "") -> Iterator[None]:
             file.truncate(0)
 
 
-def _wait_for_lock(file: TextIO, what: str) -> None:
+def _wait_for_lock(file: TextIO, what: str, meanwhile: Callable[[], None]) -> None:
     if not what:
         _lock(file, 0)
         return
@@ -115,6 +116,7 @@ def _wait_for_lock(file: TextIO, what: str) -> None:
             said = time.monotonic()
             file.seek(0)
             print(f"Waiting for {what}: {file.read() or 'another process'} has it.", file=sys.stderr, flush=True)
+        meanwhile()
         time.sleep(0.2)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pmd_jax.boxes import FrameBoxes
+from pmd_jax.cores import usable_cores
 from pmd_jax.data import hand
 from pmd_jax.data.hand import CropBox
 from pmd_jax.errors import InputError
@@ -93,7 +93,7 @@ def in_pictures(
         return _Look(hand.crop_rgb(picture, box, 64), box, box_from)
 
     size = min(BATCH, len(paths))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         runs = [paths[start : start + size] for start in range(0, len(paths), size or 1)]
         waiting: list[Future[_Look]] = [pool.submit(look, path) for run in runs[:1] for path in run]
         for i, run in enumerate(runs):

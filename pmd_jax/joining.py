@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 import jax
 
 from pmd_jax.distributed import DistributedError
-from pmd_jax.errors import EXIT_BAD_INPUT
+from pmd_jax.errors import EXIT_FAULT
 
 LOST_AFTER_S = 40  # a process that is silent for so long counts as lost, and JAX ends all others
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
@@ -30,10 +31,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None, ti
 
     Raises:
         DistributedError: the options do not fit each other, no cluster is found, or the processes' devices differ in
-            number. If others do not come, the process ends with a sentence and `EXIT_BAD_INPUT`.
+            number. If others do not come, the process ends with a sentence and `EXIT_FAULT`.
     """
     if coordinator is not None:
-        _check(coordinator, processes, process)
+        host, port = _check(coordinator, processes, process)
+        _wait_for_name(host, port, timeout_s)
     elif processes is not None or process is not None:
         raise DistributedError("--processes and --process need --coordinator=host:port, the address of process 0.")
     jax.config.update("jax_enable_preemption_service", False)  # its handler would take SIGTERM from `preemption`
@@ -66,7 +68,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None, ti
         )
 
 
-def _check(coordinator: str, processes: int | None, process: int | None) -> None:
+def _check(coordinator: str, processes: int | None, process: int | None) -> tuple[str, int]:
+    """Host and port of the coordinator."""
     host, _, port = coordinator.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not host or not port.isdigit() or not 0 < int(port) < 65536 or (":" in host and not bracketed):
@@ -77,10 +80,26 @@ def _check(coordinator: str, processes: int | None, process: int | None) -> None
         raise DistributedError(f"--coordinator={coordinator} needs --processes and --process, too.")
     if not 0 <= process < processes:
         raise DistributedError(f"--process={process} of --processes={processes}: processes count from 0.")
-    try:
-        socket.getaddrinfo(host.strip("[]"), int(port))
-    except OSError as error:
-        raise DistributedError(f"--coordinator={coordinator}: there is no host {host} ({error.strerror}).") from error
+    return host.strip("[]"), int(port)
+
+
+def _wait_for_name(host: str, port: int, timeout_s: float) -> None:
+    """The names of pods and nodes appear some time after they were asked for.
+
+    Raises:
+        DistributedError: this one does not.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.getaddrinfo(host, port)
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise DistributedError(
+                    f"--coordinator: after {timeout_s} s there is still no host {host} ({error.strerror})."
+                ) from error
+            time.sleep(min(2, timeout_s))
 
 
 @contextmanager
@@ -101,7 +120,7 @@ def _deadline(seconds: float, sentence: str) -> Iterator[None]:
 
     def end() -> None:
         print(sentence, file=sys.stderr, flush=True)
-        os._exit(EXIT_BAD_INPUT)
+        os._exit(EXIT_FAULT)  # they may still come: to be started again
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True

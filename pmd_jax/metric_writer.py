@@ -138,7 +138,7 @@ def read_metrics(path: Path) -> tuple[list[dict], int]:
     for text in whole:
         try:
             line = json.loads(text)
-            {"row": str(line["row"]), "step": int(line["step"])}
+            _ = str(line["row"]), int(line["step"])
         except (ValueError, KeyError, TypeError):
             unread += 1
         else:

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from pmd_jax import find_hands, pictures, video
 from pmd_jax.boxes import assign, read_boxes
-from pmd_jax.commands import EXIT_BAD_INPUT, OS_REMEDIES, set_up_jax
-from pmd_jax.errors import EXIT_INTERRUPTED, InputError
+from pmd_jax.commands import set_up_jax
+from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError, sentence_of
 from pmd_jax.files import given_path
 from pmd_jax.hand_files import FORMATS, HandFiles
 from pmd_jax.hand_pose import SIDES
@@ -118,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("Interrupted; what was found is kept.", file=sys.stderr)
                 return EXIT_INTERRUPTED
     except (InputError, OSError) as error:  # what a user can put right; anything else is our fault and shows its trace
-        remedy = OS_REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
-        print(f"Error: {error}: {remedy}." if remedy else f"Error: {error}", file=sys.stderr)
+        print(f"Error: {sentence_of(error) or error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     if files.unboxed:
         print(

@@ -15,6 +15,7 @@ from pmd_jax.checkpoint import CheckpointError
 from pmd_jax.config import ConfigError
 from pmd_jax.data import hand
 from pmd_jax.data.augment import normalise_rgb
+from pmd_jax.files import given_path
 from pmd_jax.hand_pose import HandPose, central_square, checked_box, in_picture
 from pmd_jax.models.fold import fold
 from pmd_jax.models.pmd_net import PMDNet
@@ -117,7 +118,7 @@ def read_student(path: str | Path | None = None) -> export_folder.Exported:
     """
     if path is None and not DEMO.is_dir():
         raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
-    path = DEMO if path is None else path
+    path = DEMO if path is None else given_path(path)
     exported = export_folder.read(path)
     if ROWS[exported.row].modality != "rgb":
         raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")

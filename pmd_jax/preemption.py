@@ -59,6 +59,7 @@ class Stop:
         self._interruptible = False
         yield
         self._interruptible = True  # not where an exception is on its way: a second one would take its place
+        self.raise_if_told()  # a signal that came after the last look
 
     def interrupt(self) -> None:
         """Makes the main thread see, from another one, that `asked` or `failed` is set, where it may be interrupted."""
@@ -71,8 +72,11 @@ class Stop:
 
     def raise_if_told(self) -> None:
         """What a signal's handler does in the main thread."""
-        if not self._interruptible:
-            return
+        if self._interruptible:
+            self.raise_if_asked()
+
+    def raise_if_asked(self) -> None:
+        """For where one process alone may leave, as the others hear of it."""
         if self.failed is not None:
             raise self.failed
         if self.asked.is_set():

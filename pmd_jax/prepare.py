@@ -10,7 +10,7 @@ import types
 from collections.abc import Sequence
 from pathlib import Path
 
-from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError
+from pmd_jax.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError, sentence_of
 from pmd_jax.files import given_path, locked
 
 DATASETS = Path(__file__).resolve().parent.parent / "datasets"
@@ -149,8 +149,6 @@ def _build(builder, raw: Path, data_dir: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    from pmd_jax.commands import OS_REMEDIES  # brings absl, which the workers that import this module do without
-
     parser = argparse.ArgumentParser(prog="python -m pmd_jax.prepare", description="Raw archive → prepared split.")
     parser.add_argument("name", help="rendered_hands, rhd or stb")
     parser.add_argument("--data_dir", default="data/prepared", help="where prepared data sets live (%(default)s)")
@@ -161,14 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--download", action="store_true", help="fetch the archive first (RHD only)")
     try:
         folder = prepare(**vars(parser.parse_args(arguments)))
-    except InputError as error:  # what a user can put right; anything else is our fault and shows its trace
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except OSError as error:
-        remedy = OS_REMEDIES.get(error.errno or 0)
-        if remedy is None:
+    except Exception as error:
+        if (sentence := sentence_of(error)) is None:
             raise
-        print(f"{parser.prog}: {error}: {remedy}.", file=sys.stderr)
+        print(f"{parser.prog}: {sentence}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; nothing half-prepared was kept.", file=sys.stderr)

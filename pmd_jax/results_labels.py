@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pmd_jax import figures, study_results
+from pmd_jax.files import write_bytes
 from pmd_jax.label_study import COUNTS, LENGTHS, NAME, ROW_NAMES, label_free, label_steps, label_weights, labels
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import interval, markdown, with_interval
@@ -33,7 +34,7 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
     for dataset, title in DATASETS.items():
         file = study_results.read(results / dataset / f"{NAME}.json")
         if rows := file["rows"]:
-            study_results.write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
+            write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
             heads = {count: _head(count) for count in COUNTS}
             parts += [f"### How few labels will do on {title}", *_tables(rows, "labels", heads), *_against_all(rows)]
             parts.append(f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)")

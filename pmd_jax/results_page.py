@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pmd_jax import metrics, results_figures, results_labels, results_start, study_results
+from pmd_jax.files import write_text
 from pmd_jax.presets import DATASETS
 from pmd_jax.results_text import markdown, with_interval
 from pmd_jax.studies import SWEEPS, TABLES, Study
@@ -60,7 +61,7 @@ def write(results: Path, page: Path) -> None:
     parts.append("## Choices that the paper mentions without figures")
     for make in SWEEPS:
         parts += _table(make, results, where)
-    study_results.write_bytes(page, ("\n\n".join(parts) + "\n").encode())
+    write_text(page, "\n\n".join(parts) + "\n")
 
 
 def _table(make, results: Path, where: str) -> list[str]:

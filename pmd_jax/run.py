@@ -68,10 +68,11 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
                 export_folder.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
         if distributed.is_primary():
             continuation.check_workdir(config, workdir, rows_to_train(config), new_schedule)
-        splits = read_splits(config, prepare_once(config))
+        folder = prepare_once(config)
+        splits = read_splits(config, folder)
         check_labels(config, splits.train)
         check_seen(config, splits)
-        samples = describe(config, splits)
+        samples = describe(folder, splits)
         distributed.require_same("prepared samples", samples)
         with _own(workdir):
             return _run_here(config, workdir, mesh, splits, samples, stop, new_schedule)

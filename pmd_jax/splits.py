@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pmd_jax import distributed, export_folder, files, prepare
 from pmd_jax.config import Config, ConfigError
 from pmd_jax.data.pipeline import CROP_PX, Columns, DataError, hold_out, place_joint_0, read_columns
@@ -94,14 +96,19 @@ def check_seen(config: Config, splits: Splits) -> None:
 # ---- the same samples
 
 
-def describe(config: Config, splits: Splits) -> dict[str, Any]:
-    """What tells these samples from others: data set, and each split's number of samples and labels, and its keys."""
-    described = {"data set": f"{config.data.dataset}/{config.data.dataset_config}"}
+def describe(folder: Path, splits: Splits) -> dict[str, Any]:
+    """What tells these samples from others: data set, and each split's counts of samples and labels, and their hash.
+
+    Args:
+        folder: of the prepared splits: data set, configuration and version.
+    """
+    described: dict[str, Any] = {"data set": "/".join(folder.parts[-3:])}
     for name, columns in splits._asdict().items():
         if columns is not None:
-            keys = hashlib.blake2b("\n".join(columns.key).encode(), digest_size=8)
-            keys.update(columns.has_label.tobytes())
-            described[name] = f"{len(columns)} samples, {columns.has_label.sum()} labels, keys {keys.hexdigest()}"
+            names = hashlib.blake2b("\n".join(columns.key).encode(), digest_size=8)
+            # Other labels, or other crops around them. Joint 0 may have been moved, with the rounding of this machine.
+            names.update(np.ascontiguousarray(columns.uv[:, 1:]).data)
+            described[name] = f"{len(columns)} samples, {columns.has_label.sum()} labels, hash {names.hexdigest()}"
     return described
 
 

@@ -9,12 +9,12 @@ A variant called "pmd_net/3000" stands as {"pmd_net": {"3000": {…}}}.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pmd_jax import files
 from pmd_jax.errors import InputError
 from pmd_jax.studies import Study, identity, resolve
 
@@ -151,11 +151,4 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Whole or not at all; lists of numbers on one line, so that a change of a figure is a change of a line."""
     text = json.dumps(tree, indent=1, ensure_ascii=False)
     text = re.sub(r"\[[\s\d.,eE+-]*\]", lambda numbers: " ".join(numbers[0].split()), text)
-    write_bytes(path, (text + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    files.write_text(path, text + "\n")

@@ -92,7 +92,8 @@ def lessons(
     megabytes = math.prod(shape) * entry.itemsize / 1e6
     try:
         # Of several runs with one teacher, one computes and the others wait for it.
-        with locked(path.with_name("lessons.lock"), "the teacher's table") if is_primary() else nullcontext():
+        lock = locked(path.with_name("lessons.lock"), "the teacher's table", stop.raise_if_asked)
+        with lock if is_primary() else nullcontext():
             table = _open(path, shape, entry) if is_primary() else None
             if table is None and is_primary() and path.exists():
                 print(f"The teacher's table {path} is broken or truncated; it is computed again.", file=sys.stderr)

@@ -15,7 +15,7 @@ from pmd_jax import sharding
 from pmd_jax.checkpoint import CheckpointError, Checkpoints
 from pmd_jax.config import Config, OptimConfig
 from pmd_jax.data.pipeline import Columns, training_batches
-from pmd_jax.distributed import is_primary
+from pmd_jax.distributed import barrier, is_primary
 from pmd_jax.lessons import Lessons, StoredLessons
 from pmd_jax.loop_step import LoopStep, all_finite
 from pmd_jax.metric_writer import MetricWriter
@@ -77,6 +77,7 @@ def train_row(
         rows=sharding.local_rows(mesh, optim.batch),
         finish=loop.batch.pack,
     )
+    barrier(f"the start of {name}")
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
     state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)

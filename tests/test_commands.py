@@ -37,6 +37,16 @@ def test_freed_memory_is_used_again():
     assert page_faults("keep") < 0.1 * page_faults("leave")
 
 
+def test_too_little_memory_is_a_sentence(capsys):
+    def job():
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.\nmore")
+
+    assert commands.exit_code(job) == commands.EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert "Too little memory (RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.)" in said
+    assert "config.optim.batch" in said
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
 def test_a_file_that_cannot_be_written_is_a_sentence(number, capsys):
     def job():

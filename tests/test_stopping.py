@@ -130,7 +130,8 @@ def test_other_samples_under_an_unfinished_run_are_refused(data_dir, tmp_path):
     assert code == 0, output
     samples = json.loads((workdir / "samples.json").read_text())
     assert set(samples) == {"data set", "train", "test"}
-    assert samples["test"].startswith("20 samples, 20 labels, keys ")
+    assert samples["data set"] == "rendered_hands/smoke/1.0.0"
+    assert samples["test"].startswith("20 samples, 20 labels, hash ")
     shutil.rmtree(workdir / "rgb_baseline")
     fewer = write_made_up_data(tmp_path / "fewer", labelled=frozenset(f"made_up/train/{i:06d}" for i in range(50)))
     [(code, output)] = finish(launch(fewer, workdir, 1, 8))
