@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pmd_jax import figures, metrics
+from pmd_jax.files import write_bytes
 from pmd_jax.studies import FIGURE_6
-from pmd_jax.study_results import StudyError, write_bytes
+from pmd_jax.study_results import StudyError
 
 
 def write(folder: Path, rows: Mapping[str, Any]) -> list[tuple[str, str]]:
