@@ -22,6 +22,9 @@ from typing import Any, NoReturn
 
 import jax
 
+# Not where it is used: the watching thread must import nothing, as TFDS replaces the import statement for a while.
+from jax._src import distributed as jax_distributed
+
 from pmd_jax import files
 from pmd_jax.errors import EXIT_FAULT, EXIT_PREEMPTED, InputError
 from pmd_jax.preemption import Preempted, Stop
@@ -186,9 +189,7 @@ def _count(kind: str) -> int:
 
 def _client() -> Any:
     """The coordination service's client, for which JAX has no public name (the only place that needs it)."""
-    from jax._src.distributed import global_state
-
-    return global_state.client
+    return jax_distributed.global_state.client
 
 
 def _set(key: str, value: str) -> None:
