@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from conftest import CACHE, make_columns, small_config
 from made_up_data import write_made_up_data
 from test_multiprocess import TAUGHT, finish, free_port, losses
-from test_run import FAST, ONE_ROW, ROOT
+from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
 from pmd_jax import outputs, sharding
 from pmd_jax.rows import ROWS
@@ -82,19 +83,30 @@ def test_devices_of_several_slices_make_one_mesh():
     assert mesh.axis_names == ("data",)
 
 
+@pytest.mark.slow
 def test_two_hosts_with_boot_ids_of_their_own(data_dir, tmp_path):
+    """They train, one is asked to stop, both are started again, and both finish and evaluate."""
     other = tmp_path / "boot_id"
     other.write_text("01234567-89ab-cdef-0123-456789abcdef\n")
     hide = f"mount --bind {other} /proc/sys/kernel/random/boot_id"
     if subprocess.run(["unshare", "-m", "sh", "-c", hide], capture_output=True).returncode:
         pytest.skip("this machine does not let a process have a boot id of its own (unshare -m, mount --bind)")
-    options = (ONE_ROW, f"--config.data.data_dir={data_dir}", f"--workdir={tmp_path / 'run'}")
-    started = together(
-        ["", ""], *options, wrap=lambda c: ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "-", *c]
-    )
-    for code, output in finish(started):
+    workdir = tmp_path / "run"
+    options = (ONE_ROW, f"--config.data.data_dir={data_dir}", f"--workdir={workdir}", "--config.optim.steps=40")
+
+    def start() -> list[subprocess.Popen]:
+        return together(
+            ["", ""], *options, wrap=lambda c: ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "-", *c]
+        )
+
+    started = start()
+    wait_for(started[0], lambda: count_lines(workdir) >= 2)
+    started[1].terminate()
+    codes, said = ended(started, time.monotonic())
+    assert codes == {75}, said
+    for code, output in finish(start()):
         assert code == 0, output
-    assert len(losses(tmp_path / "run")) == 6
+    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 41))
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -220,7 +232,7 @@ distributed.leave("", 0)
 @pytest.mark.slow
 def test_waiting_takes_as_long_as_it_takes_and_says_so():
     """Longer than the 30 seconds that gloo gives a collective."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{'[::1]' if socket.has_ipv6 else '127.0.0.1'}:{free_port()}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "http_proxy": "http://127.0.0.1:9", "XLA_FLAGS": ""}
     started = [
         subprocess.Popen(
