@@ -13,9 +13,9 @@ from unittest.mock import Mock
 import jax
 import numpy as np
 import pytest
-from conftest import CACHE, make_columns, small_config
+from conftest import make_columns, small_config
 from made_up_data import write_made_up_data
-from test_multiprocess import TAUGHT, finish, free_port, losses
+from test_multiprocess import TAUGHT, finish, free_port, losses, spawn
 from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
 from pmd_jax import outputs, sharding
@@ -46,21 +46,7 @@ def together(
     for process, code in enumerate(codes):
         several = [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={process}"]
         command = [sys.executable, "-c", f"{code}\n{end}", *FAST, *arguments, *several, "--config.log_every=1"]
-        started.append(
-            subprocess.Popen(
-                wrap(command) if process else command,
-                cwd=ROOT,
-                env={
-                    **os.environ,
-                    "JAX_PLATFORMS": "cpu",
-                    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-                    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        started.append(spawn(wrap(command) if process else command, devices))
     return started
 
 

@@ -26,10 +26,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*arguments: str, devices: int = 1, **environment: str) -> subprocess.Popen:
-    """One process of the command with some fake devices, its output kept."""
+def spawn(command: list[str], devices: int, **environment: str) -> subprocess.Popen:
+    """A process with some fake devices, its output kept."""
     return subprocess.Popen(
-        [sys.executable, "-m", "pmd_jax.main", *FAST, *arguments],
+        command,
         cwd=ROOT,
         env={
             **os.environ,
@@ -42,6 +42,11 @@ def start(*arguments: str, devices: int = 1, **environment: str) -> subprocess.P
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start(*arguments: str, devices: int = 1, **environment: str) -> subprocess.Popen:
+    """One process of the command."""
+    return spawn([sys.executable, "-m", "pmd_jax.main", *FAST, *arguments], devices, **environment)
 
 
 def launch(data_dir: Path, workdir: Path, processes: int, devices: int, *arguments: str) -> list[subprocess.Popen]:
