@@ -54,8 +54,7 @@ class Stop:
     @contextmanager
     def at_looks(self) -> Iterator[None]:
         """Inside, a signal interrupts nothing; `reached` tells of it."""
-        if not self.several and self.asked.is_set():
-            raise Preempted("stopped before the training")
+        self.raise_if_told()
         self._interruptible = False
         yield
         self._interruptible = True  # not where an exception is on its way: a second one would take its place

@@ -32,7 +32,7 @@ from pmd_jax.data.pipeline import Columns
 from pmd_jax.digest import crc32
 from pmd_jax.distributed import barrier, broadcast, is_primary
 from pmd_jax.errors import InputError
-from pmd_jax.files import locked, wait_for_file
+from pmd_jax.files import locked, replacing, wait_for_file
 from pmd_jax.lessons import Lessons, StoredLessons, flip_choices
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.outputs import compile_outputs, outputs_of
@@ -188,26 +188,20 @@ def _teach(network: Network, arguments: tuple[Weights, Bool[Array, 2]], batch: B
 
 
 def _write(path: Path, shape: tuple[int, int], entry: np.dtype, said: Iterator[np.ndarray], stop: Stop) -> None:
-    """Writes the table on process 0, under another name until it is whole; the others take part in what is said."""
-    writes, (samples, _) = is_primary(), shape
-    unfinished = path.with_suffix(".unfinished") if writes else Path(os.devnull)
-    progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not writes)
-    try:
-        with unfinished.open("wb") as file, progress:
-            begin = io.BytesIO()
-            header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(begin, header)
-            file.write(begin.getvalue())
-            crc = zlib.crc32(begin.getvalue())
-            for rows in said:
-                stop.check("while the teacher's table was computed")
-                content = rows.tobytes()
-                file.write(content)
-                crc = zlib.crc32(content, crc)
-                progress.update(len(rows))
-            file.write(_SUM % crc)
-        if writes:
-            os.replace(unfinished, path)
-    finally:
-        if writes:
-            unfinished.unlink(missing_ok=True)
+    """Writes the table on process 0, whole or not at all; the others take part in what is said."""
+    samples, _ = shape
+    progress = tqdm(total=samples, desc="teacher's table", unit="hand", dynamic_ncols=True, disable=not is_primary())
+    place = replacing(path) if is_primary() else nullcontext(Path(os.devnull))
+    with place as unfinished, unfinished.open("wb") as file, progress:
+        begin = io.BytesIO()
+        header = {"descr": np.lib.format.dtype_to_descr(entry), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(begin, header)
+        file.write(begin.getvalue())
+        crc = zlib.crc32(begin.getvalue())
+        for rows in said:
+            stop.check("while the teacher's table was computed")
+            content = rows.tobytes()
+            file.write(content)
+            crc = zlib.crc32(content, crc)
+            progress.update(len(rows))
+        file.write(_SUM % crc)
