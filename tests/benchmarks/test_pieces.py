@@ -92,5 +92,5 @@ def test_parts_of_the_network():
 def test_devices_are_those_asked_for():
     job = ours.Training(TINY.config, "pmd_net", make_batch(8), devices=2)
     job()
-    assert job.batch.rgb.sharding.num_devices == 2
+    assert job.batch.sharding.num_devices == 2
     assert jax.device_count() >= 2
