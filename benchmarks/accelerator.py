@@ -24,11 +24,11 @@ import jax.numpy as jnp
 from benchmarks import RESULTS, flops, limit, ours
 from benchmarks.measure import by_turns, circumstances, machine, peak_bytes_per_s, peak_flops_per_s, rounded, slug
 from pmd_jax.config import Config, ModelConfig
-from pmd_jax.data.augment import Batch
-from pmd_jax.rows import ROWS
-from pmd_jax.state import compute_dtype
-from pmd_jax.steps import train_step
-from tests.made_up_columns import make_batch
+from pmd_jax.config.methods import ROWS
+from pmd_jax.data.inputs import Batch
+from pmd_jax.models.network import compute_dtype
+from pmd_jax.train.step import train_step
+from reference.made_up_columns import make_batch
 
 ROW = "pmd_net"
 SCANNED = 8  # steps a dispatch

@@ -2,7 +2,7 @@
 
     python -m benchmarks.careless_boxes    # ten trainings, an hour on two cores; goes on if stopped
 
-A small PMD-Net without and with both (pmd_jax/data/wild.py), as short as launch/rendered_small.py and as long as
+A small PMD-Net without and with both (pmd_jax/data/jitter.py), as short as launch/rendered_small.py and as long as
 launch/demo_network.py: equal steps, samples and seeds, and one teacher for all of a length. Then all on the pictures of
 whole_pictures.py. The tables of docs/numbers.md come from the file.
 """
@@ -24,9 +24,9 @@ from jaxtyping import UInt8
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.whole_pictures import PAGE, Hands, boxes_that_do_not_fit, crops_at, draw, epe_mm
 from pmd_jax.config import AugmentConfig
-from pmd_jax.data.wild import disturb
-from pmd_jax.predictor import Predictor, load
-from pmd_jax.results_text import with_interval
+from pmd_jax.data.jitter import disturb
+from pmd_jax.predict.predictor import Predictor, load
+from pmd_jax.study.statistics import with_interval
 
 FILE = RESULTS / "careless_boxes.json"
 MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")

@@ -22,9 +22,9 @@ from jax import lax
 
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.measure import by_turns, circumstances, machine, rounded
-from pmd_jax.commands import prepare_xla
-from pmd_jax.models import conv
+from pmd_jax.models import winograd as conv
 from pmd_jax.models.row_parts import InRowParts
+from pmd_jax.runtime.cli import prepare_xla
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
 BATCH, SECONDS = 16, 0.5

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pmd_jax.config import ModelConfig
+from pmd_jax.config.backbones import READINGS
+from pmd_jax.config.methods import Row
 from pmd_jax.data.hand import NUM_JOINTS
-from pmd_jax.models.readings import READINGS
-from pmd_jax.rows import Row
 
 SIZE = 64  # pixels of a crop
 ADAM_BYTES = 7 * 4  # a parameter: gradient, weight and two moments read; weight and moments written; float32

@@ -19,11 +19,11 @@ from jaxtyping import UInt8
 
 from benchmarks import RESULTS, page
 from benchmarks.whole_pictures import CAMERA, PAGE
-from pmd_jax.data import hand
-from pmd_jax.data.hand import CropBox
-from pmd_jax.find_hands import Settings, in_video
-from pmd_jax.predictor import Predictor, load
-from pmd_jax.prepare import register_datasets
+from pmd_jax.data import cropping
+from pmd_jax.data.cropping import CropBox
+from pmd_jax.predict.pipeline import Settings, in_video
+from pmd_jax.predict.predictor import Predictor, load
+from pmd_jax.prepare.registry import register_datasets
 
 FILE = RESULTS / "following.json"
 MARKS = ("<!-- following:begin -->", "<!-- following:end -->")
@@ -37,7 +37,7 @@ WAYS: dict[str, Callable[[int], tuple[float, float]]] = {
 
 
 class Film(NamedTuple):
-    """What `find_hands.in_video` takes for a video, and where the hand is in it."""
+    """What `pipeline.in_video` takes for a video, and where the hand is in it."""
 
     rgb: list[UInt8[np.ndarray, "h w 3"]]
     boxes: list[CropBox]
@@ -66,7 +66,7 @@ def film(index: int, way: Callable[[int], tuple[float, float]], frames: int, cam
             drawn = generate.picture(hands._replace(placement=hands.placement._replace(translation=place)), frame)
         noisy = drawn["rgb"][0] + noise.normal(0, NOISE, drawn["rgb"][0].shape)
         pictures.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-        boxes.append(hand.crop_box(drawn["uv"][0]))
+        boxes.append(cropping.crop_box(drawn["uv"][0]))
     return Film(pictures, boxes)
 
 

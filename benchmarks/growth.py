@@ -15,9 +15,10 @@ import numpy as np
 from benchmarks import ROOT, flops, ours
 from benchmarks.measure import by_turns
 from pmd_jax.config import Config
-from pmd_jax.data.pipeline import Columns, training_batches
-from pmd_jax.rows import ROWS
-from tests.made_up_columns import make_batch
+from pmd_jax.config.methods import ROWS
+from pmd_jax.data.dataset import Columns
+from pmd_jax.data.loader import training_batches
+from reference.made_up_columns import make_batch
 
 ROW = "pmd_net"
 MEGA = 1e6

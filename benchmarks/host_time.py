@@ -25,12 +25,12 @@ import numpy as np
 from benchmarks import ROOT, ours
 from benchmarks.measure import circumstances, machine, rounded
 from launch import rendered_distill
-from pmd_jax import files, sharding
 from pmd_jax.config import Config
-from pmd_jax.data.pipeline import training_batches
-from pmd_jax.loop_step import LoopStep
-from pmd_jax.steps import train_step
-from tests.made_up_columns import make_columns
+from pmd_jax.data.loader import training_batches
+from pmd_jax.runtime import files, sharding
+from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.step import train_step
+from reference.made_up_columns import make_columns
 
 RESULTS = ROOT / "benchmarks" / "results" / "host_time.json"
 DEVICES = (1, 8)

@@ -12,13 +12,13 @@ import onnxruntime
 
 from benchmarks import ours, torch_step
 from benchmarks.measure import by_turns
-from pmd_jax.export_folder import Exported
-from pmd_jax.export_formats import folded
-from pmd_jax.onnx_graph import to_onnx
-from pmd_jax.predictor import Predictor
-from pmd_jax.rows import ROWS
-from pmd_jax.state import build
-from pmd_jax.timing import ms_per_image
+from pmd_jax.config.methods import ROWS
+from pmd_jax.export.formats import folded
+from pmd_jax.export.onnx_graph import to_onnx
+from pmd_jax.models.network import build
+from pmd_jax.models.saved_model import Exported
+from pmd_jax.predict.latency import ms_per_image
+from pmd_jax.predict.predictor import Predictor
 
 ROW = "pmd_net"
 PAPER_MS = {"pmd_net_joint": 5.90, "pmd_net": 6.01, "pmd_net_refine": 6.09}  # Table 3, an image

@@ -15,8 +15,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import ours
-from pmd_jax import sharding
-from pmd_jax.data.pipeline import Columns, training_batches
+from pmd_jax.data.dataset import Columns
+from pmd_jax.data.loader import training_batches
+from pmd_jax.runtime import sharding
 
 PNG_SAMPLES = 2048  # enough for a DataLoader's steady state; ours reads the whole split
 
@@ -86,8 +87,8 @@ class PngHands(Dataset):
 def waiting(columns: Columns, size: ours.Size, steps: int) -> dict[str, Any]:
     """The share of the training loop's time that goes into getting its next batch.
 
-    As in `pmd_jax.train`: the device works on a step meanwhile, and metrics are read one step late. So this is an upper
-    bound of how long the device waits.
+    As in `pmd_jax.train.loop`: the device works on a step meanwhile, and metrics are read one step late. So this is an
+    upper bound of how long the device waits.
     """
     job = ours.Training(size.config, "pmd_net", columns.gather(np.arange(size.batch)))
     batches = training_batches(columns, steps=steps, batch=size.batch, seed=0, finish=job.loop.batch.pack)

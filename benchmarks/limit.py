@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from benchmarks import flops, ours
 from benchmarks.measure import by_turns, peak_bytes_per_s, peak_flops_per_s
-from pmd_jax.rows import ROWS
-from pmd_jax.state import compute_dtype
+from pmd_jax.config.methods import ROWS
+from pmd_jax.models.network import compute_dtype
 
 ROW = "pmd_net"
 NAMED = 8  # costs that the profile names

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import ROOT
-from pmd_jax.hardware import hardware
+from pmd_jax.runtime.environment import hardware
 
 PACKAGES = ("jax", "flax", "torch", "onnxruntime")
 REST_S = 0.1

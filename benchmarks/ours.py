@@ -13,17 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from launch import demo, rendered_distill
-from pmd_jax import sharding
 from pmd_jax.config import AugmentConfig, Config
-from pmd_jax.data.augment import Batch
+from pmd_jax.config.methods import ROWS
 from pmd_jax.data.hand import NUM_JOINTS
-from pmd_jax.lessons import Lessons, flip_choices
-from pmd_jax.loop_step import LoopStep
-from pmd_jax.optim import optimizer
-from pmd_jax.rows import ROWS
-from pmd_jax.state import TrainState, Weights, build, create_state
-from pmd_jax.steps import Recipe
-from tests.made_up_columns import make_batch
+from pmd_jax.data.inputs import Batch
+from pmd_jax.models.network import Weights, build
+from pmd_jax.runtime import sharding
+from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.optim import optimizer
+from pmd_jax.train.state import TrainState, create_state
+from pmd_jax.train.step import Recipe
+from pmd_jax.train.teacher_outputs import Lessons, flip_choices
+from reference.made_up_columns import make_batch
 
 FLIPS = AugmentConfig(flip_horizontal=True, flip_vertical=True)
 

@@ -58,8 +58,8 @@ def training_columns(count: int | None = None):
     import numpy as np
 
     from launch import demo
-    from pmd_jax.data.pipeline import read_columns
-    from pmd_jax.prepare import prepare
+    from pmd_jax.data.dataset import read_columns
+    from pmd_jax.prepare.preparation import prepare
 
     data = demo.get_config().data
     columns = read_columns(prepare(data.dataset, data_dir=DATA, dataset_config=data.dataset_config), "train")
@@ -91,7 +91,7 @@ def headline(recorded: dict[str, Any]) -> dict[str, float]:
 def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     """Measures what is asked for, or what is not recorded yet at this commit, and records each piece as it ends."""
     from benchmarks.measure import circumstances, cores_used_by_others, rounded
-    from pmd_jax.files import write_json
+    from pmd_jax.runtime.files import write_json
 
     recorded = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.exists() else {}
     now = circumstances()
@@ -121,7 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.render:
         from benchmarks.measure import machine, slug
-        from pmd_jax.commands import prepare_xla
+        from pmd_jax.runtime.cli import prepare_xla
 
         prepare_xla()
         path = RESULTS / f"{slug(machine())}.json"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from benchmarks import ROOT, flops
 from benchmarks.page import fill, table
 from pmd_jax.config import ModelConfig
+from pmd_jax.config.methods import ROWS
 from pmd_jax.data.hand import NUM_JOINTS
-from pmd_jax.rows import ROWS
 
 PAGE = ROOT / "docs" / "scaling.md"
 MARKS = ("<!-- scaling:begin -->", "<!-- scaling:end -->")

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import RESULTS, ROOT, page
-from pmd_jax.data import hand
-from pmd_jax.data.pipeline import read_columns
-from pmd_jax.prepare import prepare
-from tests import mini_archives
+from pmd_jax.data import cropping
+from pmd_jax.data.dataset import read_columns
+from pmd_jax.prepare.preparation import prepare
+from reference import mini_archives
 
 FILE = RESULTS / "segment_boxes.json"
 PAGE = ROOT / "docs" / "labels.md"
@@ -46,7 +46,7 @@ def measure(pictures: int) -> dict[str, Any]:
     margins = 64 / np.ptp(columns.uv, axis=1).max(1)
     return {
         "pictures": len(columns),
-        "margin_median": hand.crop_margin(columns.uv),
+        "margin_median": cropping.crop_margin(columns.uv),
         "margin_least": float(margins.min()),
         "margin_most": float(margins.max()),
         "joints_inside": float(inside.mean()),
@@ -60,7 +60,7 @@ def render(measured: dict[str, Any]) -> str:
         f"In {result['pictures']} pictures of rendered hands as STB's cameras would see them, the nearest segment's "
         f"crop holds {100 * result['joints_inside']:.1f} % of the joints. It takes in a part of the forearm, and is "
         f"{result['margin_median']:.2f} times as wide as the joints' larger extent ({result['margin_least']:.1f} to "
-        f"{result['margin_most']:.1f}) in place of {hand.MARGIN:g} times. The figures are in "
+        f"{result['margin_most']:.1f}) in place of {cropping.MARGIN:g} times. The figures are in "
         "`benchmarks/results/segment_boxes.json`."
     )
 

@@ -1,6 +1,6 @@
 """The same training step and network in PyTorch, as one would write them for speed: channels-last, fused Adam.
 
-The network and the losses are those that the tests hold ours against (tests/reference_torch.py).
+The network and the losses are those that the tests hold ours against (reference/pmd_net_torch.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pmd_jax.config import Config
+from pmd_jax.config.methods import ROWS, Row
 from pmd_jax.data import hand
-from pmd_jax.data.augment import DEPTH_WINDOW_M, Batch
-from pmd_jax.rows import ROWS, Row
-from tests.reference_torch import TorchPMDNet, stage_two_loss
+from pmd_jax.data.inputs import DEPTH_WINDOW_M, Batch
+from reference.pmd_net_torch import TorchPMDNet, stage_two_loss
 
 
 def network(config: Config, row: Row, device: str = "cpu") -> TorchPMDNet:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import ROOT, ours, torch_step
 from benchmarks.measure import by_turns
-from tests.made_up_columns import make_batch
+from reference.made_up_columns import make_batch
 
 ROW = "pmd_net"
 

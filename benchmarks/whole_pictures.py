@@ -25,11 +25,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from benchmarks import RESULTS, ROOT, page
-from pmd_jax.data import hand
-from pmd_jax.data.hand import CropBox
-from pmd_jax.hand_pose import in_picture
-from pmd_jax.predictor import Predictor, load
-from pmd_jax.prepare import register_datasets
+from pmd_jax.data import cropping, hand
+from pmd_jax.data.cropping import CropBox
+from pmd_jax.predict.hand_pose import in_picture
+from pmd_jax.predict.predictor import Predictor, load
+from pmd_jax.prepare.registry import register_datasets
 
 FILE = RESULTS / "whole_pictures.json"
 PAGE, MARKS = ROOT / "docs" / "numbers.md", ("<!-- pictures:begin -->", "<!-- pictures:end -->")
@@ -55,7 +55,7 @@ def draw(count: int) -> Hands:
 
     seed = rendered_hands_dataset_builder.split_seed(0, "test")
     drawn = generate.render(seed, range(count), generate.Settings(view.FullFrame(**CAMERA)))
-    boxes = [hand.crop_box(uv) for uv in drawn["uv"]]
+    boxes = [cropping.crop_box(uv) for uv in drawn["uv"]]
     return Hands(drawn["rgb"], drawn["xyz"], drawn["uv"], drawn["K"], boxes)
 
 
@@ -68,7 +68,7 @@ def moved(box: CropBox, shift: tuple[float, float], scale: float) -> CropBox:
 
 def crops_at(hands: Hands, boxes: list[CropBox]) -> UInt8[np.ndarray, "n 64 64 3"]:
     """What the network sees of each picture at its box."""
-    return np.stack([hand.crop_rgb(rgb, box, 64) for rgb, box in zip(hands.rgb, boxes, strict=True)])
+    return np.stack([cropping.crop_rgb(rgb, box, 64) for rgb, box in zip(hands.rgb, boxes, strict=True)])
 
 
 def looked_at(network: Predictor, hands: Hands, boxes: list[CropBox]) -> Float[np.ndarray, "n 21 3"]:

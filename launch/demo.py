@@ -10,7 +10,7 @@ joints to take these from.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper, without_joints
+from pmd_jax.config.presets import paper, without_joints
 
 ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 

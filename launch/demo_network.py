@@ -3,11 +3,11 @@
     python -m pmd_jax.main --config=launch/demo_network.py
 
 Needs nothing but the installation; about half an hour on two CPU cores. All 39,000 hands that are left for training,
-boxes that do not fit and other light (pmd_jax/data/wild.py). Its card is checkpoints/demo/MODEL_CARD.md.
+boxes that do not fit and other light (pmd_jax/data/jitter.py). Its card is checkpoints/demo/MODEL_CARD.md.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

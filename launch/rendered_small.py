@@ -7,7 +7,7 @@ to begin from with data of your own (docs/your_data.md).
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

@@ -7,8 +7,8 @@ will do". How many labels: --config.data.labelled=1000, or a share below 1.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.label_study import ENOUGH
-from pmd_jax.presets import longer, paper, without_joints
+from pmd_jax.config.presets import longer, paper, without_joints
+from pmd_jax.study.label_efficiency import ENOUGH
 
 ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 

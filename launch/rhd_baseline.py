@@ -7,7 +7,7 @@ The paper's figure, EPE mean: 20.83 mm.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

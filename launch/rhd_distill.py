@@ -7,7 +7,7 @@ The paper's figures, EPE mean: PMD-Net 16.26 mm; + refine + random replacement 1
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

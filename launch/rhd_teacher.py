@@ -7,7 +7,7 @@ The paper gives its PCK curve only.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

@@ -8,7 +8,7 @@ count from the depth map itself, for all rows: an unlabelled pair has no joints 
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper, without_joints
+from pmd_jax.config.presets import paper, without_joints
 
 ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 

@@ -10,7 +10,7 @@ in its place, in training and evaluation.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config() -> Config:

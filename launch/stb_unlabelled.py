@@ -9,7 +9,7 @@ that are almost the same (docs/labels.md). The paper has no figures for this.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper, without_joints
+from pmd_jax.config.presets import paper, without_joints
 
 ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 

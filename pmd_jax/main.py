@@ -7,8 +7,9 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import config_flags
 
-from pmd_jax import commands
-from pmd_jax.files import given_path
+from pmd_jax.runtime import cli
+from pmd_jax.runtime.files import given_path
+from pmd_jax.train.job import run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of launch/, and overrides: --config.optim.steps=100.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<config name> if not given.")
@@ -26,21 +27,22 @@ flags.mark_flag_as_required("config")
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments {argv[1:]}; options begin with --.")
-    commands.set_up_jax()
+    cli.set_up_jax()
     workdir = given_path(WORKDIR.value or Path("runs") / CONFIG.value.name)
 
     def job() -> None:
-        from pmd_jax import distributed, joining, run
+        from pmd_jax.runtime import distributed, joining
+        from pmd_jax.train import job
 
         several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
         if DISTRIBUTED.value or several != (None, None, None):
             joining.join(*several, JOIN_TIMEOUT.value)
-        results = run.run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
+        results = job.run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
         if distributed.is_primary():
             print(f"\n{run.table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")
 
-    return commands.exit_code(job)
+    return cli.exit_code(job)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=commands.parse_flags)
+    app.run(main, flags_parser=cli.parse_flags)

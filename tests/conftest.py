@@ -15,14 +15,15 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
-from made_up_columns import make_columns
 
-from pmd_jax import digest, export_folder
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
-from pmd_jax.data.pipeline import Columns
-from pmd_jax.files import write_text
-from pmd_jax.rows import ROWS
-from pmd_jax.state import build
+from pmd_jax.config.methods import ROWS
+from pmd_jax.data.dataset import Columns
+from pmd_jax.models import saved_model
+from pmd_jax.models.network import build
+from pmd_jax.runtime import digest
+from pmd_jax.runtime.files import write_text
+from reference.made_up_columns import make_columns
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,7 +51,7 @@ def small_config(**changes) -> Config:
 def write_export(folder: Path, row: str = "rgb_baseline") -> Path:
     """An untrained network of the smallest size, as a run leaves a trained one."""
     config = small_config()
-    export_folder.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
+    saved_model.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
     return folder
 
 
@@ -66,5 +67,5 @@ def columns() -> Columns:
 
 def redescribe(export: Path, described: str) -> None:
     """Another network.json for an export folder, with sums of its own: as other code could have written it."""
-    write_text(export / export_folder.DESCRIPTION, described)
-    digest.write(export, (export_folder.DESCRIPTION, export_folder.WEIGHTS, export_folder.LABELS_FILE))
+    write_text(export / saved_model.DESCRIPTION, described)
+    digest.write(export, (saved_model.DESCRIPTION, saved_model.WEIGHTS, saved_model.LABELS_FILE))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from conftest import make_columns
 
 from pmd_jax.data.prepared import prepared_features, split_batch
+from reference.made_up_columns import make_columns
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mini_archives
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import CACHE
 
 from pmd_jax.data import hand
+from reference import mini_archives
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN, TEST = 6, 4  # frames of a miniature archive

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import pmd_jax
-from pmd_jax import metrics, prepare
 from pmd_jax.config import EvaluationConfig
 from pmd_jax.data import hand
-from pmd_jax.predictor import DEMO
+from pmd_jax.evaluate import metrics
+from pmd_jax.predict.predictor import DEMO
+from pmd_jax.prepare import registry
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.rendered_hands import generate  # noqa: E402
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pmd_jax import study_results
 from pmd_jax.config import Config
-from pmd_jax.results_text import markdown, with_interval
-from pmd_jax.rows import ROWS
+from pmd_jax.config.methods import ROWS
+from pmd_jax.study import result_files
+from pmd_jax.study.statistics import markdown, with_interval
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
@@ -176,7 +176,7 @@ def test_the_map_names_every_data_set():
 
 def demo_table() -> str:
     """What stands in README between the marks of the demo's results."""
-    rows = study_results.read(ROOT / "results/rendered/label_steps.json")["rows"]
+    rows = result_files.read(ROOT / "results/rendered/label_steps.json")["rows"]
     lines = []
     for name in ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled"):
         short, long = (rows[f"{name}/{times}"] for times in (1, 3))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from made_up_data import write_made_up_data
+from test_job import CACHE, FAST, ONE_ROW, ROOT, content
 from test_multiprocess import finish, free_port
-from test_run import CACHE, FAST, ONE_ROW, ROOT, content
 
 SCRIPTS = ["launch/slurm.sbatch", "launch/tpu_pod.sh"]
 JOBSET = yaml.safe_load((ROOT / "launch/kubernetes_jobset.yaml").read_text())

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from tensorflow_datasets.core.registered import skip_registration
 
-from pmd_jax import prepare
-from pmd_jax.data import hand
-from pmd_jax.data.pipeline import read_columns
-from pmd_jax.data.unlabelled import place_depth_origin, training_part
-from pmd_jax.errors import InputError
-from pmd_jax.rows import ROWS
+from pmd_jax.config.methods import ROWS
+from pmd_jax.data import cropping, hand
+from pmd_jax.data.dataset import read_columns
+from pmd_jax.data.labels import place_depth_origin, training_part
+from pmd_jax.prepare import preparation, registry
+from pmd_jax.runtime.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def own_data(tmp_path, monkeypatch) -> Path:
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "my_hands_dataset_builder.py").write_text(python_of("your_data.md"))
-    prepare.register_datasets()
+    registry.register_datasets()
     from pmd_datasets.rendered_hands import generate, view
 
     drawn = generate.render(5, range(3), generate.Settings(view.FullFrame()))
@@ -58,7 +58,7 @@ def own_data(tmp_path, monkeypatch) -> Path:
     np.savez(tmp_path / "truth.npz", xyz=drawn["xyz"])
     for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(prepare, "DATASETS", tmp_path / "datasets")
+    monkeypatch.setattr(registry, "DATASETS", tmp_path / "datasets")
     with skip_registration():  # the builder has the same name in each test
         yield tmp_path
     for name in [name for name in sys.modules if name.split(".")[0] == "pmd_datasets"]:
@@ -67,7 +67,7 @@ def own_data(tmp_path, monkeypatch) -> Path:
 
 def test_the_builder_by_example(own_data):
     assert len(python_of("your_data.md").splitlines()) <= 60
-    folder = prepare.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
+    folder = preparation.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
     truth = np.load(own_data / "truth.npz")["xyz"]
     train, test = read_columns(folder, "train"), read_columns(folder, "test")
     order = np.argsort(train.xyz[:, 0, 0])
@@ -83,7 +83,7 @@ def test_a_frame_that_cannot_be_right_is_named(own_data):
     frame = json.loads(path.read_text())
     path.write_text(json.dumps(frame | {"xyz_m": (1000 * np.array(frame["xyz_m"])).tolist()}))
     with pytest.raises(InputError, match=r"^my_hands/train/0001: .* m apart .* give joints in metres"):
-        prepare.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
+        preparation.prepare("my_hands", data_dir=own_data / "prepared", manual_dir=own_data / "raw")
     assert not list((own_data / "prepared" / "my_hands").glob("[!.]*/*"))
 
 
@@ -102,13 +102,13 @@ def test_frames_without_labels(own_data):
     nobodys = json.loads(frame.read_text()) | {"xyz_m": [[float("nan")] * 3] * 21, "visible": [False] * 21}
     frame.write_text(json.dumps(nobodys))
     places = {"data_dir": own_data / "prepared", "manual_dir": own_data / "raw"}
-    folder = prepare.prepare("my_hands", **places, dataset_config="mask_box")
+    folder = preparation.prepare("my_hands", **places, dataset_config="mask_box")
     train = read_columns(folder, "train")
     assert dict(zip(train.key, train.has_label.tolist(), strict=True)) == {
         "my_hands/train/0000": True,
         "my_hands/train/0001": False,
     }
-    assert 1 < hand.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
+    assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
     assert (train.depth > 0).any((1, 2)).all()
     part = training_part(ROWS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
     assert np.isfinite(part.depth_origin_m).all()

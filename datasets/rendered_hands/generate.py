@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pmd_jax.data.hand import DEPTH_UNIT_M, NUM_JOINTS, CropBox, crop_intrinsics, crop_points, project
+from pmd_jax.data.cropping import CropBox, crop_intrinsics, crop_points
+from pmd_jax.data.hand import DEPTH_UNIT_M, NUM_JOINTS, project
 
 from . import background, camera, light, mesh, skin
 from .kinematics import skin as skin_vertices
@@ -133,7 +134,7 @@ def _visible(uv: Float[np.ndarray, "b 21 2"], z_m: Float[np.ndarray, "b 21"], de
 
 
 def _reduce(frame: CropFrame, rgb, depth, mask, uv, K):
-    """From the size drawn to the crop's: colour by area, depth and mask by nearest sample (as `hand.crop_depth`)."""
+    """From the size drawn to the crop's: colour by area, depth and mask by nearest sample (`cropping.crop_depth`)."""
     factor = frame.draw_size // frame.size
     box = CropBox(0.0, 0.0, frame.draw_size)
     colour = np.full((len(rgb), frame.size, frame.size, 3), factor * factor // 2, np.uint32)

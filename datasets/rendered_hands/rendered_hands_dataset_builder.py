@@ -10,7 +10,7 @@ from typing import Any, cast
 import tensorflow_datasets as tfds
 
 from pmd_jax.data.prepared import prepared_features, split_batch
-from pmd_jax.data.workers import parallel_map
+from pmd_jax.prepare.workers import parallel_map
 
 from . import generate
 from .view import CropFrame

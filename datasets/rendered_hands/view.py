@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pmd_jax.data.hand import BOXES, MASK_MARGIN, crop_box, project
+from pmd_jax.data.cropping import BOXES, MASK_MARGIN, crop_box
+from pmd_jax.data.hand import project
 
 from .draws import Draws
 from .kinematics import rotation
@@ -34,7 +35,7 @@ def _refuse_large(height: int, width: int) -> None:
 
 @dataclass(frozen=True)
 class CropFrame:
-    """The project's crop rule (`hand.crop_box`): drawn at `draw_size` pixels a side and reduced to `size`.
+    """The project's crop rule (`cropping.crop_box`): drawn at `draw_size` pixels a side and reduced to `size`.
 
     The box goes around the joints, or around the hand's mask, for which no joint need be known.
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pmd_jax.data.archive import Archive, ArchiveError, option
+from pmd_jax.prepare.archive import Archive, option
+from pmd_jax.runtime.errors import ArchiveError
 
 from . import safe_pickle
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pmd_jax.data.archive import ArchiveError
+from pmd_jax.runtime.errors import ArchiveError
 
 ARCHIVE_NAME = "RHD_v1-1.zip"
 URL = f"https://lmb.informatik.uni-freiburg.de/data/RenderedHandpose/{ARCHIVE_NAME}"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from pmd_jax.data import hand
-from pmd_jax.data.archive import Archive, ArchiveError, decode_png
+from pmd_jax.data import cropping
 from pmd_jax.data.frames import Outcome, collect, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
+from pmd_jax.prepare.archive import Archive, decode_png
+from pmd_jax.runtime.errors import ArchiveError
 
 from .annotations import FOLDERS, ROWS, TO_OUR_ORDER, Annotation, parse
 
@@ -34,7 +35,7 @@ class Settings:
     """
 
     size: int = 64
-    margin: float = hand.MARGIN
+    margin: float = cropping.MARGIN
     box: str = "joints"
     hands: str = "one"
     choose_by: str = "mask"

@@ -11,10 +11,11 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all, option
-from pmd_jax.data.finding import find_archive
 from pmd_jax.data.prepared import prepared_features
-from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
+from pmd_jax.prepare.archive import attempt_all, option
+from pmd_jax.prepare.finding import find_archive
+from pmd_jax.prepare.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
+from pmd_jax.runtime.errors import ArchiveError
 
 from . import frames
 from .annotations import FOLDERS, FRAMES, annotation_name, read_annotations

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pmd_jax.data import hand
-from pmd_jax.data.archive import Archive, ArchiveError, decode_png
+from pmd_jax.data import cropping, hand
 from pmd_jax.data.frames import Outcome, collect, nearest_segment, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
+from pmd_jax.prepare.archive import Archive, decode_png
+from pmd_jax.runtime.errors import ArchiveError
 
 from . import cameras
 from .layout import picture_names
@@ -30,7 +31,7 @@ class Settings:
     """
 
     size: int = 64
-    margin: float = hand.MARGIN
+    margin: float = cropping.MARGIN
     box: str = "joints"
     camera: str = "SK"
     full: bool = False
@@ -135,7 +136,7 @@ def _pictures(task: Task, frame: int) -> tuple[list[bytes], list[UInt8[np.ndarra
 
 def _inside(xyz_m, K) -> np.ndarray:
     """STB does not say which joints are hidden: visible means inside the picture."""
-    return hand.inside(hand.project(xyz_m, K), (cameras.WIDTH_PX, cameras.HEIGHT_PX))
+    return cropping.inside(hand.project(xyz_m, K), (cameras.WIDTH_PX, cameras.HEIGHT_PX))
 
 
 def _fault(task: Task, frame: int, error: ValueError) -> ArchiveError:

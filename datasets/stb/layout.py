@@ -10,8 +10,9 @@ import numpy as np
 import scipy.io
 from jaxtyping import Float
 
-from pmd_jax.data.archive import Archive, ArchiveError, option
-from pmd_jax.data.finding import find_in_zips, fullest, places, zips
+from pmd_jax.prepare.archive import Archive, option
+from pmd_jax.prepare.finding import find_in_zips, fullest, places, zips
+from pmd_jax.runtime.errors import ArchiveError
 
 SEQUENCES = {
     "train": tuple(f"B{i}{kind}" for i in range(2, 7) for kind in ("Counting", "Random")),

@@ -11,10 +11,11 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pmd_jax.data.archive import ArchiveError, attempt_all, option
-from pmd_jax.data.finding import broken_zips
 from pmd_jax.data.prepared import prepared_features
-from pmd_jax.data.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
+from pmd_jax.prepare.archive import attempt_all, option
+from pmd_jax.prepare.finding import broken_zips
+from pmd_jax.prepare.raw_builder import FRAMES_PER_TASK, RawArchiveBuilder
+from pmd_jax.runtime.errors import ArchiveError
 
 from . import cameras, frames
 from .frames import Settings, Task

@@ -2,11 +2,11 @@
 
     python -m pmd_jax.study --config=launch/paper/label_free.py:rendered --seeds=5
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 """
 
-from pmd_jax.label_study import label_free
-from pmd_jax.studies import Study
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.label_efficiency import label_free
 
 
 def get_config(dataset: str = "rendered") -> Study:

@@ -2,12 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/label_weights.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 Read on validation samples.
 """
 
-from pmd_jax.label_study import label_weights
-from pmd_jax.studies import Study
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.label_efficiency import label_weights
 
 
 def get_config(dataset: str = "rendered") -> Study:

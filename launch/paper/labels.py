@@ -2,12 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/labels.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 A part of it: `--rows=rgb_baseline/3000,pmd_net_unlabelled/3000`.
 """
 
-from pmd_jax.label_study import labels
-from pmd_jax.studies import Study
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.label_efficiency import labels
 
 
 def get_config(dataset: str = "rendered") -> Study:

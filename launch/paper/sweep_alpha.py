@@ -2,11 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/sweep_alpha.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 Read on validation samples.
 """
 
-from pmd_jax.studies import Study, sweep_alpha
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.paper_tables import sweep_alpha
 
 
 def get_config(dataset: str = "rendered") -> Study:

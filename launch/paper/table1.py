@@ -2,11 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/table1.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 A single line of it: launch/paper/table2_pmd_refine.py with --config.loss.beta=0.1.
 """
 
-from pmd_jax.studies import Study, table1
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.paper_tables import table1
 
 
 def get_config(dataset: str = "rendered") -> Study:

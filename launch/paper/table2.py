@@ -2,11 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/table2.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
-The paper's figures stand in pmd_jax/rows.py. A single line of it: launch/paper/table2_*.py.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
+The paper's figures stand in pmd_jax/config/methods.py. A single line of it: launch/paper/table2_*.py.
 """
 
-from pmd_jax.studies import Study, table2
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.paper_tables import table2
 
 
 def get_config(dataset: str = "rendered") -> Study:

@@ -2,12 +2,12 @@
 
     python -m pmd_jax.main --config=launch/paper/table2_pmd_joint.py:rendered
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 The paper's figures, EPE mean: RHD 16.52 mm, STB 7.60 mm.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.presets import paper
+from pmd_jax.config.presets import paper
 
 
 def get_config(dataset: str = "rendered") -> Config:

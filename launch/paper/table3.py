@@ -2,11 +2,12 @@
 
     python -m pmd_jax.study --config=launch/paper/table3.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 The paper's figures: 5.90, 6.01 and 6.09 ms an image.
 """
 
-from pmd_jax.studies import Study, table3
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.paper_tables import table3
 
 
 def get_config(dataset: str = "rendered") -> Study:

@@ -2,11 +2,11 @@
 
     python -m pmd_jax.study --config=launch/paper/teacher_start.py:rendered --seeds=3
 
-After the colon stands the data set, one of pmd_jax/presets.py: rhd, stb, rendered and its larger sizes.
+After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 """
 
-from pmd_jax.studies import Study
-from pmd_jax.teacher_start import teacher_start
+from pmd_jax.study.definitions import Study
+from pmd_jax.study.teacher_start import teacher_start
 
 
 def get_config(dataset: str = "rendered") -> Study:

@@ -1,1 +1,8 @@
-"""From the prepared split on disk to normalised batches on the devices."""
+"""From a prepared split to a batch on the devices, and the geometry of hands that all of it rests on.
+
+* `hand`, `cropping`: joint order, root, scale; the box around a hand and what falls into it.
+* `prepared`, `frames`, `selfcheck`: the prepared example, made from an original frame, and whether it makes sense.
+  These are the imports for a data set of your own (docs/your_data.md).
+* `dataset`, `recordings`, `labels`: a split in memory, what is held out of it, and which samples keep their labels.
+* `loader`: the order of samples and the batches. `inputs`, `augment`, `jitter`: what the network sees of a batch.
+"""

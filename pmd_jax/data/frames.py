@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from scipy import ndimage
 
-from pmd_jax.data import hand
-from pmd_jax.data.archive import ArchiveError
+from pmd_jax.data import cropping, hand
 from pmd_jax.data.selfcheck import Observation
-from pmd_jax.errors import InputError
+from pmd_jax.runtime.errors import ArchiveError, InputError
 
 MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
 SEGMENT_START, SEGMENT_M = 0.002, 0.15  # share of the pixels, and metres: see `nearest_segment`
@@ -102,7 +101,7 @@ def prepared_example(
         depth: metres, or counts of 0.1 mm as uint16; registered to `rgb`, 0 = not measured. None: there is no sensor.
         xyz_m: our joint order, in the camera of `K`; NaN, with nothing visible, where nobody has labelled them.
         margin: of the box around the joints.
-        mask: the hand's pixels, to crop around these (`hand.mask_box`), which needs no joint.
+        mask: the hand's pixels, to crop around these (`cropping.mask_box`), which needs no joint.
 
     Raises:
         InputError: the frame cannot be used; the message begins with its key. The pictures do not fit each other, the
@@ -113,23 +112,23 @@ def prepared_example(
         depth = _pictures_that_fit(rgb, depth, mask)
         _check_labels(xyz_m, visible, K)
         uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
-        box = hand.crop_box(uv_px, margin) if mask is None else hand.mask_box(mask)
+        box = cropping.crop_box(uv_px, margin) if mask is None else cropping.mask_box(mask)
         if box.side > MAX_CROP_SIDE_PX:
             raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
-        uv = hand.crop_points(uv_px, box, size).astype(np.float32)
+        uv = cropping.crop_points(uv_px, box, size).astype(np.float32)
         _check_crop(uv[visible], size)
-        cropped = np.zeros((size, size), np.uint16) if depth is None else hand.crop_depth(depth, box, size)
+        cropped = np.zeros((size, size), np.uint16) if depth is None else cropping.crop_depth(depth, box, size)
         if depth is not None and not cropped.any():
             raise ValueError("the depth map shows nothing in the crop; give no map (None) where there is no sensor")
     except ValueError as error:
         raise InputError(f"{key}: {error}") from None
     return {
-        "rgb": hand.crop_rgb(rgb, box, size),
+        "rgb": cropping.crop_rgb(rgb, box, size),
         "depth": cropped,
         "xyz": xyz_m.astype(np.float32),
         "uv": uv,
         "visible": visible,
-        "K": hand.crop_intrinsics(K, box, size).astype(np.float32),
+        "K": cropping.crop_intrinsics(K, box, size).astype(np.float32),
         "is_left": is_left,
         "key": key,
     }
@@ -170,8 +169,8 @@ def _check_labels(xyz_m, visible, K) -> None:
 
 def _check_crop(visible_uv: Float[np.ndarray, "n 2"], size: int) -> None:
     """Where joints are known they must lie in the crop, whatever it was made from."""
-    found = int(hand.inside(visible_uv, (size, size)).sum())
-    if found < hand.MIN_IN_CROP_SHARE * len(visible_uv):
+    found = int(cropping.inside(visible_uv, (size, size)).sum())
+    if found < cropping.MIN_IN_CROP_SHARE * len(visible_uv):
         raise ValueError(
             f"only {found} of {len(visible_uv)} visible joints lie in the crop (limit {hand.MIN_IN_CROP_SHARE:.0%}): "
             "what it was made around is not this hand"

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 
 from pmd_jax.data import hand
-from pmd_jax.errors import InputError
+from pmd_jax.runtime.errors import InputError
 
 MAX_REPROJECTION_PX = 1.0
 SKIN_ABOVE_JOINT_MM = (-50.0, 15.0)  # the surface minus the joint: the skin is nearer to the camera

@@ -22,7 +22,7 @@ def at_least_float32(arrays: Arrays, /, *, dtype: Any = None, inexact: bool = Tr
 
 
 def keep_parameters(arrays: Arrays, /, *, dtype: Any = None, inexact: bool = True) -> Arrays:
-    """The input in the compute dtype, kernel and bias as they are: `conv.plain` casts a kernel where it is used.
+    """The input in the compute dtype, kernel and bias as they are: `winograd.plain` casts a kernel where it is used.
 
     A kernel that is cast there has a gradient that is cast back there, before the devices' parts of it are summed.
     """

@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pmd_jax.config.backbones import READINGS
 from pmd_jax.models import dtypes
-from pmd_jax.models.conv import conv_general_dilated
-from pmd_jax.models.readings import READINGS
+from pmd_jax.models.winograd import conv_general_dilated
 
 
 def host_generator(key: jax.Array) -> np.random.Generator:

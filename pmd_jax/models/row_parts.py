@@ -15,8 +15,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from pmd_jax.models.conv import DIMENSIONS
 from pmd_jax.models.pmd_net import PMDNet
+from pmd_jax.models.winograd import DIMENSIONS
 
 FEWEST_CHANNELS = 64  # of the first stage: in narrower networks the parts are not worth their copies
 FEWEST_ROWS = 4  # of a part's output

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import careless_boxes, whole_pictures
-from pmd_jax.predictor import load
+from pmd_jax.predict.predictor import load
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from conftest import small_config
 
 from benchmarks import flops
 from pmd_jax.config import ModelConfig
+from pmd_jax.config.methods import ROWS
+from pmd_jax.models.network import build
 from pmd_jax.models.resnet import parameter_count
-from pmd_jax.rows import ROWS
-from pmd_jax.state import build
 
 FULL = ModelConfig()
 PARAMETERS = {

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import following
-from pmd_jax.predictor import load
+from pmd_jax.predict.predictor import load
 
 SMALL = {"width": 320, "height": 240, "fx": 304.0, "fy": 304.0, "cx": 160.0, "cy": 120.0}
 

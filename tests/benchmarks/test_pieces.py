@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import jax
 import pytest
-from conftest import make_columns, small_config
-from made_up_columns import make_batch
+from conftest import small_config
+
+from reference.made_up_columns import make_batch, make_columns
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
 from benchmarks import growth, inference, input_speed, limit, ours, train_step
 from benchmarks.torch_step import network
+from pmd_jax.config.methods import ROWS
 from pmd_jax.models.resnet import parameter_count
-from pmd_jax.rows import ROWS
 
 TINY = ours.Size(small_config(compute_dtype="float32"), 4)
 

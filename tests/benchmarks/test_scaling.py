@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax
 import pytest
-from made_up_columns import make_batch
 
 from benchmarks import scaling
+from reference.made_up_columns import make_batch
 
 CLUSTER = scaling.Cluster()
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import whole_pictures
 from pmd_jax.data import hand
-from pmd_jax.data.hand import CropBox
-from pmd_jax.predictor import load
+from pmd_jax.data.cropping import CropBox
+from pmd_jax.predict.predictor import load
 
 
 @pytest.fixture(scope="module")

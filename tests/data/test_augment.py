@@ -9,23 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_columns
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
-from pmd_jax.data.augment import (
-    Batch,
-    Inputs,
-    block_from_right,
-    draw_flips,
-    flip,
-    normalise_depth,
-    normalise_rgb,
-    replace_block,
-    sample_keys,
-    to_inputs,
-    training_inputs,
-)
+from pmd_jax.data.augment import block_from_right, draw_flips, flip, replace_block, sample_keys, training_inputs
+from pmd_jax.data.inputs import Batch, Inputs, normalise_depth, normalise_rgb, to_inputs
+from reference.made_up_columns import make_columns
 
 PAPER_SIZES = (5, 14, 32)  # RHD, STB, and the largest that fits beside its neighbour
 

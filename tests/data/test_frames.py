@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pmd_jax.data import hand
+from pmd_jax.data import cropping
 from pmd_jax.data.frames import depth_units, nearest_segment, prepared_example
-from pmd_jax.errors import InputError
+from pmd_jax.runtime.errors import InputError
 
 
 def test_the_nearest_segment_is_the_connected_part_in_front():
@@ -49,7 +49,7 @@ def test_a_pair_without_joints_is_cropped_by_its_mask():
     assert np.isnan(example["xyz"]).all()
     assert np.isfinite(example["K"]).all()
     rows, columns = np.nonzero(example["depth"] == 5_000)
-    assert rows.max() - rows.min() + 1 == pytest.approx(64 / hand.MASK_MARGIN, abs=1.01)
+    assert rows.max() - rows.min() + 1 == pytest.approx(64 / cropping.MASK_MARGIN, abs=1.01)
     assert (rows.min() + rows.max()) / 2 == pytest.approx(31.5, abs=0.6)
     assert (columns.min() + columns.max()) / 2 == pytest.approx(31.5, abs=0.6)
 
@@ -115,11 +115,11 @@ def test_what_is_not_measured_has_no_depth():
 
 def test_an_empty_mask():
     with pytest.raises(ValueError, match="no pixel belongs to the hand"):
-        hand.mask_box(np.zeros((4, 4), bool))
+        cropping.mask_box(np.zeros((4, 4), bool))
 
 
 def test_the_box_of_a_mask_by_hand():
     """Pixels 10 to 19 by 20 to 49: 30 wide, so a side of 39 around (15, 35) in edges."""
     mask = np.zeros((60, 80), bool)
     mask[10:20, 20:50] = True
-    assert hand.mask_box(mask) == pytest.approx((35 - 19.5, 15 - 19.5, 39.0))
+    assert cropping.mask_box(mask) == pytest.approx((35 - 19.5, 15 - 19.5, 39.0))

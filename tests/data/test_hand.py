@@ -7,9 +7,9 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_columns
 
-from pmd_jax.data import hand
+from pmd_jax.data import cropping, hand
+from reference.made_up_columns import make_columns
 
 both_libraries = pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
 all_flips = pytest.mark.parametrize(("flip_u", "flip_v"), list(itertools.product([False, True], repeat=2)))
@@ -130,14 +130,14 @@ def test_project_takes_batches(xp):
 def test_crop_box_by_hand():
     """Extents 20 and 40, so a square of 1.5·40 around the centre (20, 40), which as an edge is (20.5, 40.5)."""
     uv = np.array([[10, 25], [30, 60], [12, 20.0]])
-    assert hand.crop_box(uv) == pytest.approx((20.5 - 30, 40.5 - 30, 60))
-    assert hand.crop_box(uv, margin=2.0) == pytest.approx((20.5 - 40, 40.5 - 40, 80))
+    assert cropping.crop_box(uv) == pytest.approx((20.5 - 30, 40.5 - 30, 60))
+    assert cropping.crop_box(uv, margin=2.0) == pytest.approx((20.5 - 40, 40.5 - 40, 80))
 
 
 def test_all_joints_lie_in_their_crop_with_the_margin_around_them():
     for seed in range(10):
         _, uv, _ = sample(seed)
-        inside = hand.crop_points(uv, hand.crop_box(uv), 64)
+        inside = cropping.crop_points(uv, cropping.crop_box(uv), 64)
         extent = inside.max(0) - inside.min(0)
         assert extent.max() == pytest.approx(64 / 1.5, rel=1e-5)
         np.testing.assert_allclose(inside.max(0) + inside.min(0), 63, atol=1e-4)  # centred
@@ -145,27 +145,31 @@ def test_all_joints_lie_in_their_crop_with_the_margin_around_them():
 
 def test_placed_joints_have_their_box_as_crop():
     """Whatever their unit and origin; and a pose that weak perspective pictures comes back to its own pixels."""
-    box = hand.CropBox(-12.5, 40.25, 300.0)
+    box = cropping.CropBox(-12.5, 40.25, 300.0)
     for seed in range(5):
         pose = np.random.default_rng(seed).normal(size=(21, 3))
-        assert hand.crop_box(hand.place_in_box(pose, box)) == pytest.approx(box)
-        np.testing.assert_allclose(hand.place_in_box(7 * pose + 3, box), hand.place_in_box(pose, box), atol=1e-9)
+        assert cropping.crop_box(cropping.place_in_box(pose, box)) == pytest.approx(box)
+        np.testing.assert_allclose(
+            cropping.place_in_box(7 * pose + 3, box), cropping.place_in_box(pose, box), atol=1e-9
+        )
         uv = 50 * pose[:, :2] + [320, 200]
-        np.testing.assert_allclose(hand.place_in_box(pose, hand.crop_box(uv)), uv, atol=1e-9)
+        np.testing.assert_allclose(cropping.place_in_box(pose, cropping.crop_box(uv)), uv, atol=1e-9)
 
 
 @pytest.mark.parametrize("margin", [1.5, 2.38])
 def test_the_margin_of_crops_is_found_in_them(margin):
     uv = np.stack([sample(seed)[1] for seed in range(10)])
-    crops = np.stack([hand.crop_points(one, hand.crop_box(one, margin), 64) for one in uv]).astype(np.float32)
-    assert hand.crop_margin(crops) == margin
+    crops = np.stack([cropping.crop_points(one, cropping.crop_box(one, margin), 64) for one in uv]).astype(np.float32)
+    assert cropping.crop_margin(crops) == margin
     pose = uv[0, :, :2] * [1, 1]
-    box = hand.crop_box(pose, margin)
-    np.testing.assert_allclose(hand.place_in_box(pose, box, margin), pose, atol=1e-9)
+    box = cropping.crop_box(pose, margin)
+    np.testing.assert_allclose(cropping.place_in_box(pose, box, margin), pose, atol=1e-9)
 
 
 def test_joints_all_at_one_place_are_placed_in_the_middle():
-    np.testing.assert_array_equal(hand.place_in_box(np.ones((21, 3)), hand.CropBox(0, 0, 10)), np.full((21, 2), 4.5))
+    np.testing.assert_array_equal(
+        cropping.place_in_box(np.ones((21, 3)), cropping.CropBox(0, 0, 10)), np.full((21, 2), 4.5)
+    )
 
 
 @pytest.mark.parametrize("depth_known", [False, True])
@@ -176,8 +180,8 @@ def test_a_camera_finds_the_root(depth_known):
         K[0, 1] = 3.0
         normalised = hand.normalise(xyz)
         root = normalised.root_m / normalised.scale_m
-        found = hand.root_in_box(
-            normalised.pose, hand.crop_box(hand.project(xyz, K)), K, root[2] if depth_known else None
+        found = cropping.root_in_box(
+            normalised.pose, cropping.crop_box(hand.project(xyz, K)), K, root[2] if depth_known else None
         )
         np.testing.assert_allclose(found, root, rtol=1e-4, atol=1e-4)
 
@@ -186,7 +190,7 @@ def test_a_box_that_no_root_fits_still_has_all_joints_before_the_camera():
     """A box far wider than the picture of a hand can be."""
     xyz, _, K = sample()
     pose = hand.normalise(xyz.astype(np.float64)).pose
-    root = hand.root_in_box(pose, hand.CropBox(0, 0, 1e5), K.astype(np.float64))
+    root = cropping.root_in_box(pose, cropping.CropBox(0, 0, 1e5), K.astype(np.float64))
     assert np.isfinite(root).all()
     assert (pose[:, 2] + root[2] > 0).all()
 
@@ -198,29 +202,29 @@ def test_a_box_that_no_root_fits_still_has_all_joints_before_the_camera():
 )
 def test_degenerate_joints_have_no_crop(uv):
     with pytest.raises(ValueError, match=r"side (0.0|nan|inf) px; a crop needs finite joints that are not all equal"):
-        hand.crop_box(uv)
+        cropping.crop_box(uv)
 
 
 @both_libraries
 def test_crop_points_equal_projection_with_the_crops_intrinsics(xp):
     xyz, uv, K = (x.astype(np.float64) for x in sample())
     uv = hand.project(xyz, K)
-    for box in (hand.crop_box(uv), hand.CropBox(-7.3, 12.9, 41.7), hand.CropBox(0, 0, 64)):
-        points = hand.crop_points(xp.asarray(uv), box, 64)
-        projected = hand.project(xp.asarray(xyz), hand.crop_intrinsics(xp.asarray(K), box, 64))
+    for box in (cropping.crop_box(uv), cropping.CropBox(-7.3, 12.9, 41.7), cropping.CropBox(0, 0, 64)):
+        points = cropping.crop_points(xp.asarray(uv), box, 64)
+        projected = hand.project(xp.asarray(xyz), cropping.crop_intrinsics(xp.asarray(K), box, 64))
         np.testing.assert_allclose(points, projected, atol=1e-9 if xp is np else 1e-3)
 
 
 def test_crop_points_by_hand():
     """The box's left edge is half a pixel left of the first centre, its middle is the crop's middle."""
-    box = hand.CropBox(10, 20, 32)
-    corners = hand.crop_points(np.array([[9.5, 19.5], [25.5, 35.5], [41.5, 51.5], [10, 20]]), box, 64)
+    box = cropping.CropBox(10, 20, 32)
+    corners = cropping.crop_points(np.array([[9.5, 19.5], [25.5, 35.5], [41.5, 51.5], [10, 20]]), box, 64)
     np.testing.assert_allclose(corners, [[-0.5, -0.5], [31.5, 31.5], [63.5, 63.5], [0.5, 0.5]])
 
 
 def test_rgb_crop_of_a_whole_number_of_pixels_is_the_area_mean():
     image = noise_image(220, 240)
-    crop = hand.crop_rgb(image, hand.CropBox(13, 7, 192), 64)
+    crop = cropping.crop_rgb(image, cropping.CropBox(13, 7, 192), 64)
     assert (crop.shape, crop.dtype) == ((64, 64, 3), np.uint8)
     mean = image[7:199, 13:205].reshape(64, 3, 64, 3, 3).mean((1, 3))
     assert abs(crop - mean).max() < 1  # Pillow rounds to whole grey levels twice, after the rows and after the columns
@@ -229,16 +233,16 @@ def test_rgb_crop_of_a_whole_number_of_pixels_is_the_area_mean():
 
 def test_rgb_crop_without_zoom_is_the_picture():
     image = noise_image(80, 90)
-    np.testing.assert_array_equal(hand.crop_rgb(image, hand.CropBox(11, 5, 64), 64), image[5:69, 11:75])
+    np.testing.assert_array_equal(cropping.crop_rgb(image, cropping.CropBox(11, 5, 64), 64), image[5:69, 11:75])
 
 
 def test_rgb_crop_is_black_outside_the_picture():
     image = np.maximum(noise_image(70, 70), 1)
-    crop = hand.crop_rgb(image, hand.CropBox(-20, 30, 64), 64)
+    crop = cropping.crop_rgb(image, cropping.CropBox(-20, 30, 64), 64)
     assert not crop[:, :20].any()
     assert not crop[40:].any()
     np.testing.assert_array_equal(crop[:40, 20:], image[30:, :44])
-    assert not hand.crop_rgb(image, hand.CropBox(500, 500, 64), 64).any()
+    assert not cropping.crop_rgb(image, cropping.CropBox(500, 500, 64), 64).any()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -246,8 +250,8 @@ def test_depth_crop_takes_the_nearest_sample(seed):
     """By brute force, at places where the crop also reaches outside the picture."""
     generator = np.random.default_rng(seed)
     depth = generator.integers(1, 60000, (90, 110)).astype(np.uint16)
-    box = hand.CropBox(*generator.uniform(-30, 60, 2), generator.uniform(20, 120))
-    crop = hand.crop_depth(depth, box, 64)
+    box = cropping.CropBox(*generator.uniform(-30, 60, 2), generator.uniform(20, 120))
+    crop = cropping.crop_depth(depth, box, 64)
     assert (crop.shape, crop.dtype) == ((64, 64), np.uint16)
     expected = np.zeros((64, 64), np.uint16)
     for row, column in itertools.product(range(64), repeat=2):
@@ -262,15 +266,18 @@ def test_depth_crop_takes_the_nearest_sample(seed):
 
 
 @pytest.mark.parametrize(
-    "box", [hand.CropBox(13, 21, 128), hand.CropBox(20.4, 15.8, 96.3), hand.CropBox(30.2, 31.7, 50)]
+    "box", [cropping.CropBox(13, 21, 128), cropping.CropBox(20.4, 15.8, 96.3), cropping.CropBox(30.2, 31.7, 50)]
 )
 def test_pictures_and_points_go_to_the_same_place(box):
     """A bright square's centre of mass in both crops is where `crop_points` sends its centre."""
     rgb, depth = np.zeros((160, 160, 3), np.uint8), np.zeros((160, 160), np.uint16)
     rgb[50:66, 44:60], depth[50:66, 44:60] = 255, 1000
-    expected = hand.crop_points(np.array([51.5, 57.5]), box, 64)
+    expected = cropping.crop_points(np.array([51.5, 57.5]), box, 64)
     pixels = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1)
-    for crop in (hand.crop_rgb(rgb, box, 64)[..., 0].astype(float), hand.crop_depth(depth, box, 64).astype(float)):
+    for crop in (
+        cropping.crop_rgb(rgb, box, 64)[..., 0].astype(float),
+        cropping.crop_depth(depth, box, 64).astype(float),
+    ):
         centre = (pixels * crop[..., None]).sum((0, 1)) / crop.sum()
         np.testing.assert_allclose(centre, expected, atol=0.5)
 
@@ -280,9 +287,9 @@ def test_any_finite_box_can_be_cut_out():
     image, depth = noise_image(60, 80), np.ones((60, 80), np.uint16)
     generator = np.random.default_rng(0)
     for _ in range(200):
-        box = hand.CropBox(*np.round(generator.uniform(-50, 90, 2), 1), round(generator.uniform(0.5, 300), 1))
-        assert hand.crop_rgb(image, box, 64).shape == (64, 64, 3)
-        assert hand.crop_depth(depth, box, 64).shape == (64, 64)
+        box = cropping.CropBox(*np.round(generator.uniform(-50, 90, 2), 1), round(generator.uniform(0.5, 300), 1))
+        assert cropping.crop_rgb(image, box, 64).shape == (64, 64, 3)
+        assert cropping.crop_depth(depth, box, 64).shape == (64, 64)
 
 
 # ---- flips

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import make_columns
 
-from pmd_jax.config import ConfigError, DataConfig
-from pmd_jax.data.pipeline import Columns, hold_out
+from pmd_jax.config import DataConfig
+from pmd_jax.data.dataset import Columns, hold_out
 from pmd_jax.data.recordings import GUARD_FRAMES, moment
+from pmd_jax.runtime.errors import ConfigError
+from reference.made_up_columns import make_columns
 
 
 def with_keys(keys: list[str]) -> Columns:

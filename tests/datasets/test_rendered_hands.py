@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pmd_jax import prepare
-from pmd_jax.data import hand
+from pmd_jax.data import cropping, hand
+from pmd_jax.prepare import registry
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.rendered_hands import bake_hand, generate, mesh, raster, scene, view  # noqa: E402
 from pmd_datasets.rendered_hands.bake_sources import Sources  # noqa: E402
@@ -114,19 +114,19 @@ def test_labels_project_to_pixels(frame):
 @pytest.mark.parametrize(("size", "draw_size"), [(64, 128), (48, 48)])
 def test_crop_follows_the_projects_rule(size, draw_size):
     batch = generate.render(SEED, range(16), generate.Settings(view.CropFrame(size, draw_size)))
-    boxes = np.array([hand.crop_box(uv.astype(np.float64)) for uv in batch["uv"]])
+    boxes = np.array([cropping.crop_box(uv.astype(np.float64)) for uv in batch["uv"]])
     np.testing.assert_allclose(boxes, np.broadcast_to([0, 0, size], boxes.shape), atol=1e-3)
 
 
 def test_reduction_matches_the_crop_of_the_drawn_picture(crops):
     small = generate.render(SEED, range(8), generate.Settings(view.CropFrame(64, 128), "uniform"))
-    box = hand.CropBox(0.0, 0.0, 128.0)
+    box = cropping.CropBox(0.0, 0.0, 128.0)
     for i in range(8):
-        np.testing.assert_array_equal(small["depth"][i], hand.crop_depth(crops["depth"][i], box, 64))
-        difference = small["rgb"][i].astype(int) - hand.crop_rgb(crops["rgb"][i], box, 64)
+        np.testing.assert_array_equal(small["depth"][i], cropping.crop_depth(crops["depth"][i], box, 64))
+        difference = small["rgb"][i].astype(int) - cropping.crop_rgb(crops["rgb"][i], box, 64)
         assert np.abs(difference).max() <= 1
-        np.testing.assert_allclose(small["uv"][i], hand.crop_points(crops["uv"][i], box, 64), atol=1e-4)
-        np.testing.assert_allclose(small["K"][i], hand.crop_intrinsics(crops["K"][i], box, 64), rtol=1e-5)
+        np.testing.assert_allclose(small["uv"][i], cropping.crop_points(crops["uv"][i], box, 64), atol=1e-4)
+        np.testing.assert_allclose(small["K"][i], cropping.crop_intrinsics(crops["K"][i], box, 64), rtol=1e-5)
 
 
 def test_depth_is_the_surface_of_the_hand(crops):
@@ -288,7 +288,9 @@ def test_named_configurations():
 
 def test_a_box_around_the_mask_shows_the_same_hands():
     """Only the camera of the crop differs; the hand's pixels fill it up to the margin, and lie in its middle."""
-    joints, mask = (generate.render(SEED, range(6), generate.Settings(view.CropFrame(box=box))) for box in hand.BOXES)
+    joints, mask = (
+        generate.render(SEED, range(6), generate.Settings(view.CropFrame(box=box))) for box in cropping.BOXES
+    )
     for name in ("xyz", "is_left"):
         np.testing.assert_array_equal(joints[name], mask[name])
     assert (joints["K"] != mask["K"]).any((1, 2)).all()
@@ -296,7 +298,7 @@ def test_a_box_around_the_mask_shows_the_same_hands():
     for picture in mask["mask"]:
         rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
         extent = max(np.ptp(rows), np.ptp(columns)) + 1
-        assert 64 / hand.MASK_MARGIN - 5 < extent < 64 / hand.MASK_MARGIN + 0.1
+        assert 64 / cropping.MASK_MARGIN - 5 < extent < 64 / cropping.MASK_MARGIN + 0.1
         for line in (rows, columns):
             assert abs((line[0] + line[-1]) / 2 - 31.5) < 4  # a wrist may lie behind the forearm
 

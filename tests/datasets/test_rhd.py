@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-import mini_archives
 import numpy as np
 import pytest
-from mini_archives import RhdFrame
 
-from pmd_jax import prepare
 from pmd_jax.data import selfcheck
-from pmd_jax.data.archive import Archive, ArchiveError
-from pmd_jax.data.finding import find_archive
+from pmd_jax.prepare import registry
+from pmd_jax.prepare.archive import Archive
+from pmd_jax.prepare.finding import find_archive
+from pmd_jax.runtime.errors import ArchiveError
+from reference import mini_archives
+from reference.mini_archives import RhdFrame
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.rhd import annotations  # noqa: E402
 from pmd_datasets.rhd import frames as rhd  # noqa: E402

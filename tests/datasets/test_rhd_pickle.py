@@ -7,14 +7,15 @@ import os
 import pickle
 import struct
 
-import mini_archives
 import numpy as np
 import pytest
 
-from pmd_jax import prepare
-from pmd_jax.data.archive import Archive, ArchiveError
+from pmd_jax.prepare import registry
+from pmd_jax.prepare.archive import Archive
+from pmd_jax.runtime.errors import ArchiveError
+from reference import mini_archives
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.rhd import annotations, safe_pickle  # noqa: E402
 

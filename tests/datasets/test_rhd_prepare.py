@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import mini_archives
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pmd_jax import prepare
 from pmd_jax.config import Config, DataConfig
-from pmd_jax.data.archive import Archive, ArchiveError
 from pmd_jax.data.selfcheck import SelfCheckError
-from pmd_jax.errors import InputError
-from pmd_jax.splits import prepare_once
+from pmd_jax.prepare import cli, preparation, registry
+from pmd_jax.prepare.archive import Archive
+from pmd_jax.runtime.errors import ArchiveError, InputError
+from pmd_jax.train.splits import prepare_once
+from reference import mini_archives
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.rhd.download import download  # noqa: E402
 
@@ -58,7 +58,7 @@ def nothing_prepared(data_dir: Path) -> bool:
 
 def test_the_command_prepares_a_partial_archive(tmp_path, zipped, frames):
     command = [sys.executable, "-m", "pmd_jax.prepare", "rhd", f"--manual_dir={zipped}", f"--data_dir={tmp_path}"]
-    root = Path(prepare.__file__).parent.parent
+    root = Path(preparation.__file__).parent.parent
     done = subprocess.run([*command, "--allow_partial"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"train: {TRAIN} samples of {TRAIN} frames, 0 left out" in done.stdout
@@ -83,13 +83,15 @@ def test_the_command_prepares_a_partial_archive(tmp_path, zipped, frames):
             assert example["depth"].dtype == np.uint16
 
     with pytest.raises(ArchiveError, match="was prepared with --allow_partial"):
-        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
-    assert prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True) == folder
+        preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+    assert preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True) == folder
 
 
 def test_full_keeps_the_original_bytes(tmp_path, files, frames):
     raw = mini_archives.write_tree(tmp_path / "raw/rhd", files)
-    folder = prepare.prepare("rhd", manual_dir=raw.parent, data_dir=tmp_path, dataset_config="full", allow_partial=True)
+    folder = preparation.prepare(
+        "rhd", manual_dir=raw.parent, data_dir=tmp_path, dataset_config="full", allow_partial=True
+    )
     undecoded = {name: tfds.decode.SkipDecoding() for name in ("rgb", "depth", "mask")}
     builder = tfds.builder_from_directory(folder)
     for number, example in enumerate(builder.as_data_source("train", decoders=undecoded)):
@@ -117,7 +119,7 @@ def damaged(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     raw = mini_archives.write_tree(tmp_path / "raw", damaged(files))
     with pytest.raises(ArchiveError) as refusal:
-        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "strict", allow_partial=True, allow_bad=2)
+        preparation.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "strict", allow_partial=True, allow_bad=2)
     text = str(refusal.value)
     assert "3 frame(s) of rhd/default" in text
     assert "training/mask/00000.png: missing" in text
@@ -129,46 +131,46 @@ def test_all_that_is_wrong_is_listed_and_can_be_left_out(tmp_path, files):
     assert "--allow_bad=3" in text
     assert nothing_prepared(tmp_path / "strict")
 
-    folder = prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "lax", allow_partial=True, allow_bad=3)
+    folder = preparation.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "lax", allow_partial=True, allow_bad=3)
     keys = [example["key"] for example in tfds.builder_from_directory(folder).as_data_source("train")]
     assert [int(key.split(b"/")[2]) for key in keys] == [1, 3, 4]
     left_out = json.loads((folder / "summary.json").read_text())["splits"]["train"]["left_out"]
     assert [name for name in ("00000.png", "00002.png") if not any(name in line for line in left_out)] == []
-    assert "left out: " in prepare.describe(folder)
+    assert "left out: " in cli.describe(folder)
 
 
 def test_what_was_left_out_must_be_allowed_again(tmp_path, files):
     """Data prepared without three frames are not those of a whole archive, whoever asks for them later."""
     raw = mini_archives.write_tree(tmp_path / "raw", damaged(files))
     places = {"manual_dir": raw, "data_dir": tmp_path / "data", "allow_partial": True}
-    folder = prepare.prepare("rhd", **places, allow_bad=5)
+    folder = preparation.prepare("rhd", **places, allow_bad=5)
     for allowed in (3, 5):
-        assert prepare.prepare("rhd", **places, allow_bad=allowed) == folder
+        assert preparation.prepare("rhd", **places, allow_bad=allowed) == folder
     with pytest.raises(
         ArchiveError, match=r"without 3 frame\(s\) \(allowed: 2\), first .*00000.png: missing\."
     ) as refusal:
-        prepare.prepare("rhd", **places, allow_bad=2)
+        preparation.prepare("rhd", **places, allow_bad=2)
     assert "--config.data.allow_bad=3" in str(refusal.value)
 
 
 def test_a_whole_archive_is_whole_whatever_was_allowed(tmp_path, zipped, monkeypatch):
     """Allowed is not left out: nothing is missing here."""
     whole = {"train": TRAIN, "test": TEST}
-    builder = prepare.builder_class("rhd")
-    folder = prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True, allow_bad=9)
+    builder = registry.builder_class("rhd")
+    folder = preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True, allow_bad=9)
     assert json.loads((folder / "summary.json").read_text())["partial"]
     monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole)
-    assert prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path) == folder
+    assert preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path) == folder
     monkeypatch.setattr(builder, "PUBLISHED_FRAMES", whole | {"test": TEST + 1})
     with pytest.raises(ArchiveError, match="from fewer frames than were published") as refusal:
-        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+        preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
     assert "--config.data.allow_partial=true" in str(refusal.value)
 
 
 def test_the_options_that_are_advised_to_a_run_are_there():
     """Every `--config.data.…` in the package's messages is a field."""
     advised = {"allow_partial", "allow_bad"}
-    root = Path(prepare.__file__).parent.parent
+    root = Path(preparation.__file__).parent.parent
     sources = [*root.glob("pmd_jax/**/*.py"), *root.glob("datasets/**/*.py")]
     advised |= {name for path in sources for name in re.findall(r"--config\.data\.(\w+)", path.read_text())}
     advised |= {name for path in sources for name in re.findall(r"\boption\(\"(\w+)\"", path.read_text())}
@@ -191,14 +193,14 @@ def test_a_broken_summary_is_said(tmp_path, content):
     if content is not None:
         (folder / "summary.json").write_text(content)
     with pytest.raises(ArchiveError, match=r"summary\.json is missing or broken .*: delete .* prepare it again"):
-        prepare.prepare("rhd", data_dir=tmp_path)
+        preparation.prepare("rhd", data_dir=tmp_path)
 
 
 def test_a_split_without_a_usable_frame_is_refused(tmp_path, files):
     unusable = {name: data for name, data in files.items() if not name.startswith("evaluation/mask")}
     raw = mini_archives.write_tree(tmp_path / "raw", unusable)
     with pytest.raises(ArchiveError, match="no usable frame in the test split"):
-        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True, allow_bad=TEST)
+        preparation.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True, allow_bad=TEST)
     assert nothing_prepared(tmp_path / "data")
 
 
@@ -220,7 +222,7 @@ def test_swapped_depth_bytes_stop_the_preparation(tmp_path, frames):
     }
     raw = mini_archives.write_tree(tmp_path / "raw", dict(mini_archives.rhd_files(wrong)))
     with pytest.raises(SelfCheckError, match=r"train: the measured surface .* byte order"):
-        prepare.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True)
+        preparation.prepare("rhd", manual_dir=raw, data_dir=tmp_path / "data", allow_partial=True)
     assert nothing_prepared(tmp_path / "data")
 
 
@@ -229,7 +231,7 @@ def test_no_archive_says_what_to_do(tmp_path, capsys, there):
     raw = tmp_path / "raw"
     if there:
         mini_archives.write_tree(raw, {"readme.txt": b"nothing"})
-    assert prepare.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 2
+    assert cli.main(["rhd", f"--manual_dir={raw}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in (str(raw), "RHD_v1-1.zip", "lmb.informatik.uni-freiburg.de", "7,080,690,299", "launch/demo.py"):
         assert part in said
@@ -239,18 +241,18 @@ def test_a_truncated_zip_is_refused(tmp_path, zipped):
     data = (zipped / "RHD_v1-1.zip").read_bytes()
     (tmp_path / "RHD_v1-1.zip").write_bytes(data[: len(data) // 2])
     with pytest.raises(ArchiveError, match=f"RHD_v1-1.zip: not a whole zip .* {len(data) // 2:,} bytes"):
-        prepare.prepare("rhd", manual_dir=tmp_path, data_dir=tmp_path / "data")
+        preparation.prepare("rhd", manual_dir=tmp_path, data_dir=tmp_path / "data")
     assert nothing_prepared(tmp_path / "data")
 
 
 def test_too_few_frames_and_a_missing_split_are_refused(tmp_path, zipped, files):
     with pytest.raises(ArchiveError, match=f"{TRAIN} frames; RHD has 41,258 here"):
-        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
+        preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path)
     half = mini_archives.write_tree(
         tmp_path / "half", {name: data for name, data in files.items() if name.startswith("training")}
     )
     with pytest.raises(ArchiveError, match=r"No evaluation/anno_evaluation.pickle in .*; --allow_partial"):
-        prepare.prepare("rhd", manual_dir=half, data_dir=tmp_path)
+        preparation.prepare("rhd", manual_dir=half, data_dir=tmp_path)
     assert nothing_prepared(tmp_path)
 
 
@@ -261,7 +263,7 @@ def test_a_full_disk_is_said(tmp_path, zipped):
         pytest.skip("no right to mount a tiny disk here")
     try:
         with pytest.raises(InputError, match=r"disk of .* is full"):
-            prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
+            preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
         assert nothing_prepared(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -290,7 +292,7 @@ def test_a_broken_description_is_said(tmp_path, content, capsys):
     if content is not None:
         (folder / "dataset_info.json").write_text(content)
     command = ["rendered_hands", "--dataset_config=smoke", f"--data_dir={tmp_path}"]
-    assert prepare.main(command) == 2
+    assert cli.main(command) == 2
     said = capsys.readouterr().err
     assert "dataset_info.json" in said
     assert "prepare it again" in said
@@ -301,7 +303,7 @@ def test_a_data_dir_that_is_a_file(tmp_path, zipped, capsys):
     file = tmp_path / "file"
     file.write_text("mine")
     for data_dir in (file, file / "below"):
-        assert prepare.main(["rhd", f"--manual_dir={zipped}", f"--data_dir={data_dir}", "--allow_partial"]) == 2
+        assert cli.main(["rhd", f"--manual_dir={zipped}", f"--data_dir={data_dir}", "--allow_partial"]) == 2
         assert "name a folder" in capsys.readouterr().err
     assert file.read_text() == "mine"
 
@@ -353,7 +355,7 @@ def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, open_fo
     closed = open_folder / "closed"
     closed.mkdir(mode=0o555)
     command = [sys.executable, "-c", WITHOUT_RIGHTS, str(info.parent), str(zip_file.parent), str(closed)]
-    done = subprocess.run(command, cwd=Path(prepare.__file__).parent.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=Path(preparation.__file__).parent.parent, capture_output=True, text=True)
     said = done.stdout.partition("----")[2]
     assert f"{info} may not be read by you: change its permissions." in said, done.stderr
     assert f"{zip_file}: may not be read by you: change its permissions." in said
@@ -366,13 +368,13 @@ def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, open_fo
 
 def test_options_that_mean_nothing_are_refused(tmp_path):
     with pytest.raises(ValueError, match="drawn, not read from an archive"):
-        prepare.prepare("rendered_hands", data_dir=tmp_path, allow_bad=1)
+        preparation.prepare("rendered_hands", data_dir=tmp_path, allow_bad=1)
     with pytest.raises(ValueError, match="allow_bad = -1 must not be negative"):
-        prepare.prepare("rhd", data_dir=tmp_path, allow_bad=-1)
+        preparation.prepare("rhd", data_dir=tmp_path, allow_bad=-1)
     with pytest.raises(ValueError, match="nonsense"):
-        prepare.prepare("rhd", data_dir=tmp_path, dataset_config="nonsense")
+        preparation.prepare("rhd", data_dir=tmp_path, dataset_config="nonsense")
     with pytest.raises(ValueError, match="Unknown data set 'rdh'"):
-        prepare.prepare("rdh", data_dir=tmp_path)
+        preparation.prepare("rdh", data_dir=tmp_path)
 
 
 # ---- download

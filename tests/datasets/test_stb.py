@@ -7,19 +7,20 @@ import io
 import json
 from pathlib import Path
 
-import mini_archives
 import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-from mini_archives import StbFrame
 
-from pmd_jax import prepare
 from pmd_jax.data import selfcheck
-from pmd_jax.data.archive import Archive, ArchiveError
 from pmd_jax.data.selfcheck import SelfCheckError
+from pmd_jax.prepare import cli, preparation, registry
+from pmd_jax.prepare.archive import Archive
+from pmd_jax.runtime.errors import ArchiveError
+from reference import mini_archives
+from reference.mini_archives import StbFrame
 
-prepare.register_datasets()
+registry.register_datasets()
 
 from pmd_datasets.stb import cameras, layout  # noqa: E402
 from pmd_datasets.stb import frames as stb  # noqa: E402
@@ -189,7 +190,7 @@ def test_every_known_shape_is_found(tmp_path, files, zipped, shape, sequence):
 
 def test_the_command_prepares_zips(tmp_path, zipped, sequences, capsys):
     command = ["stb", f"--manual_dir={zipped}", f"--data_dir={tmp_path}", "--allow_partial"]
-    assert prepare.main(command) == 0
+    assert cli.main(command) == 0
     assert "train: 15 samples of 15 frames, 0 left out" in capsys.readouterr().out
     folder = tmp_path / "stb/default/1.0.0"
     groups = json.loads((folder / "summary.json").read_text())["splits"]["train"]["groups"]
@@ -203,7 +204,7 @@ def test_the_command_prepares_zips(tmp_path, zipped, sequences, capsys):
 
 
 def test_full_keeps_the_original_bytes(tmp_path, tree, files, sequences):
-    folder = prepare.prepare("stb", manual_dir=tree, data_dir=tmp_path, dataset_config="full", allow_partial=True)
+    folder = preparation.prepare("stb", manual_dir=tree, data_dir=tmp_path, dataset_config="full", allow_partial=True)
     undecoded = {name: tfds.decode.SkipDecoding() for name in ("rgb", "depth")}
     examples = tfds.builder_from_directory(folder).as_data_source("test", decoders=undecoded)
     for number, (example, frame) in enumerate(zip(examples, sequences["B1Random"], strict=True)):
@@ -274,7 +275,7 @@ def test_all_that_is_wrong_with_the_files_is_listed(tmp_path, files):
     raw = mini_archives.write_stb_zips(tmp_path / "raw", broken)
     (raw / "B5Random.zip").write_bytes((raw / "B5Random.zip").read_bytes()[:5000])
     with pytest.raises(ArchiveError) as refusal:
-        prepare.prepare("stb", manual_dir=raw, data_dir=tmp_path / "data")
+        preparation.prepare("stb", manual_dir=raw, data_dir=tmp_path / "data")
     text = str(refusal.value)
     assert text.count("No pictures of B") == 9
     assert "No pictures of B2Random in" in text
@@ -286,11 +287,11 @@ def test_all_that_is_wrong_with_the_files_is_listed(tmp_path, files):
 
 def test_no_archive_says_what_to_do(tmp_path, capsys):
     mini_archives.write_tree(tmp_path / "raw", {"readme.txt": b"nothing"})
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 2
+    assert cli.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
     for part in ("icip17_stereo_hand_pose_dataset", "labels.zip", "launch/demo.py"):
         assert part in said
-    assert prepare.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 2
+    assert cli.main(["stb", f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path}", "--download"]) == 2
     assert "cannot be downloaded by us" in capsys.readouterr().err
 
 
@@ -310,7 +311,7 @@ def test_labels_of_another_sequence_stop_the_preparation(tmp_path, files):
     mixed = files | {"labels/B1Random_SK.mat": shortened(files["labels/B5Random_SK.mat"], 2)}
     folder = mini_archives.write_tree(tmp_path / "raw", mixed)
     with pytest.raises(SelfCheckError, match=r"B1Random: .* belong to other pictures"):
-        prepare.prepare("stb", manual_dir=folder, data_dir=tmp_path / "data", allow_partial=True)
+        preparation.prepare("stb", manual_dir=folder, data_dir=tmp_path / "data", allow_partial=True)
     assert not list((tmp_path / "data").glob("stb/[!.]*/*"))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from pmd_jax.config.backbones import READINGS
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.models.pmd_net import Head, PMDNet, Prediction
-from pmd_jax.models.readings import READINGS
 from pmd_jax.models.resnet import BasicBlock, parameter_count
 
 TINY = {"width": 4, "blocks": (1, 1, 1, 1), "reading": "32/16/8/8"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pmd_jax.models.fold import fold
+from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.pmd_net import PMDNet
 from pmd_jax.models.row_parts import InRowParts, in_row_parts
 

@@ -1,0 +1,155 @@
+"""Training samples without joints: which they are, and what stands in for what the joints would tell.
+
+A sample without labels has NaN for joints and none of them visible, whether nobody labelled it or `data.labelled`
+leaves it out: its labels are taken away here, before anything else sees the samples, so no loss and no choice can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt16
+
+from pmd_jax.config.methods import Row
+from pmd_jax.data import hand
+from pmd_jax.data.dataset import Columns
+from pmd_jax.runtime.errors import ConfigError, DataError, InputError
+
+SEGMENT_M = 0.12  # how far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that
+_CHUNK = 512  # samples whose depth is sorted at once
+
+
+def take_labels_away(columns: Columns, wanted: float, seed: int) -> Columns:
+    """The samples with the labels of `wanted` of them; the others' are gone.
+
+    Which are kept follows from the seed and each sample's key alone, so that fewer labels lie within more.
+
+    Args:
+        wanted: `config.data.labelled`: a number, a share of those that have labels, or 0 for all.
+
+    Raises:
+        DataError: no sample has labels.
+        ConfigError: there are fewer labels than that, or the share comes to none.
+    """
+    labelled = np.flatnonzero(columns.has_label)
+    if not labelled.size:
+        raise DataError(f"None of the {len(columns)} training samples has joints; prepare some that have.")
+    if wanted == 0:
+        return columns
+    count = round(wanted * len(labelled)) if wanted < 1 else int(wanted)
+    if not 1 <= count <= len(labelled):
+        raise ConfigError(
+            f"config.data.labelled = {wanted:g} comes to {count} of the {len(labelled)} training samples with joints: "
+            f"choose 1 to {len(labelled)}, a share, or 0 for all."
+        )
+    draws = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in columns.key[labelled]]
+    kept = np.zeros(len(columns), bool)
+    kept[labelled[sorted(range(len(labelled)), key=draws.__getitem__)[:count]]] = True
+    return _without_labels(columns, ~kept)
+
+
+def _without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
+    xyz, uv, origin = columns.xyz.copy(), columns.uv.copy(), columns.depth_origin_m.copy()
+    xyz[where], uv[where], origin[where] = np.nan, np.nan, np.nan
+    changed = {"xyz": xyz, "uv": uv, "depth_origin_m": origin}
+    visible, is_left = columns.visible & ~where[:, None], columns.is_left & ~where
+    return Columns(**(columns._asdict() | changed | {"visible": visible, "is_left": is_left}))
+
+
+def training_part(row: Row, columns: Columns) -> Columns:
+    """What a row is trained on: the labelled samples, and the others where it can use them.
+
+    Raises:
+        ConfigError: the row wants samples without labels and there are none.
+        DataError: a teacher that sees depth would see nothing in a sample.
+    """
+    has_label = columns.has_label
+    if row.unlabelled and has_label.all():
+        raise ConfigError(
+            f"{row.title} learns from samples without labels, and all {len(columns)} have theirs: set "
+            f"config.data.labelled below that, or leave the row out."
+        )
+    part = columns if row.unlabelled or has_label.all() else columns.take(np.flatnonzero(has_label))
+    if row.needs_depth:
+        check_depth(row, part, "training")
+    return part
+
+
+def check_depth(row: Row, columns: Columns, what: str) -> None:
+    """Refuses samples that would show a network nothing but zeros in place of depth.
+
+    Args:
+        what: the samples are, for the message.
+
+    Raises:
+        DataError: a sample has no pixel of depth.
+    """
+    blind = ~columns.depth.any((1, 2))
+    if blind.any():
+        raise DataError(
+            f"{row.title} needs depth, and {blind.sum()} of {len(columns)} {what} samples have none, first "
+            f"{columns.key[blind.argmax()]}: leave these samples out, choose data with depth, or leave the row out of "
+            "config.rows."
+        )
+
+
+def check_teacher(taught_by: str, its_labels: frozenset[str] | None, columns: Columns) -> None:
+    """Refuses a teacher that has seen labels which the run leaves out or holds out for its choices.
+
+    Args:
+        taught_by: where the teacher lies.
+        its_labels: keys of the samples it was trained on; None where that is not known.
+        columns: the run's training samples.
+
+    Raises:
+        InputError: it knows more labels than the run, or does not say and the run has samples without.
+    """
+    has_label = columns.has_label
+    if its_labels is None and has_label.all():
+        return
+    remedy = (
+        "train one with this run's data.labelled, train_samples, validation and seed, or leave "
+        "config.teacher.checkpoint empty"
+    )
+    if its_labels is None:
+        raise InputError(f"The teacher of {taught_by} does not say which labels it was trained on; {remedy}.")
+    foreign = sorted(its_labels - set(columns.key[has_label]))
+    if foreign:
+        raise InputError(
+            f"The teacher of {taught_by} was trained on {len(foreign)} labels that this run does not use (it has "
+            f"{has_label.sum()} of {len(columns)}), first {foreign[0]}; {remedy}."
+        )
+
+
+# ---- what the joints would tell: where the depth input counts from
+
+
+def place_depth_origin(columns: Columns, rule: str) -> Columns:
+    """The samples with `depth_origin_m` as `config.data.depth_origin` says: the root's depth, or the map's own."""
+    if rule == "root":
+        return columns
+    parts = [depth_origin_m(columns.depth[start : start + _CHUNK]) for start in range(0, len(columns), _CHUNK)]
+    return Columns(**(columns._asdict() | {"depth_origin_m": np.concatenate(parts)}))
+
+
+def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    """The hand's depth as the map shows it: the median over what lies nearest in the middle of the crop.
+
+    The middle is the inner half along both sides; where it has no depth, the whole crop counts. Zero where nothing is
+    measured: such a map has no origin.
+    """
+    height, width = depth.shape[1:]
+    of_middle = _nearest_m(depth[:, height // 4 : height - height // 4, width // 4 : width - width // 4])
+    return np.where(of_middle > 0, of_middle, _nearest_m(depth))
+
+
+def _nearest_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
+    """The median depth of what lies at most `SEGMENT_M` behind the second percentile: nearer pixels are noise."""
+    metres = depth.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
+    metres[metres == 0] = np.nan
+    measured = ~np.isnan(metres).all(1)
+    seen, nearest = metres[measured], np.zeros(len(depth), np.float32)
+    limit = np.nanpercentile(seen, 2, axis=1, keepdims=True) + SEGMENT_M
+    nearest[measured] = np.nanmedian(np.where(seen <= limit, seen, np.nan), axis=1)
+    return nearest

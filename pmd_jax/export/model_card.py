@@ -1,0 +1,106 @@
+"""What somebody who gets a network must know of it, from the run's own records: data, protocol, figures, limits.
+
+Nothing is said that the records do not hold: a network without them gets a card that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
+from pmd_jax.config.methods import ROWS
+from pmd_jax.data import hand
+from pmd_jax.evaluate import metrics
+from pmd_jax.export.formats import FORMATS
+from pmd_jax.models.saved_model import Exported
+from pmd_jax.runtime.files import read_text
+from pmd_jax.viz import templates
+
+RECORDS = "results.json"
+
+
+class Source(NamedTuple):
+    """What the card says of a data set."""
+
+    name: str
+    licence: str
+    limits: str
+
+
+SOURCES = {
+    "rendered_hands": Source(
+        "Rendered hands, drawn from a seed by this project",
+        "The hand mesh is derived from CC0 data; these pictures put no terms on the network.",
+        "It was trained on rendered hands. It is not made for photographs, and was measured on rendered hands only.",
+    ),
+    "rhd": Source(
+        "RHD (Rendered Hand Pose Dataset, Zimmermann and Brox 2017)",
+        "RHD is for research only, not for commercial use; mind that with this network.",
+        "It was trained on RHD's rendered people, not on photographs.",
+    ),
+    "stb": Source(
+        "STB (Stereo Hand Pose Tracking Benchmark, Zhang et al. 2017)",
+        "STB's repository is under the MIT licence.",
+        "It was trained on one person's left hand before six backgrounds. Joint 0 is the palm's centre unless the "
+        "protocol says otherwise.",
+    ),
+}
+
+
+def find_records(source: Path, exported: Exported) -> dict[str, Any] | None:
+    """The results.json of the run that trained a network, or None if it is not there.
+
+    It lies in the export's folder where an export has put it, else in the run's, one or two above. A file of another
+    configuration or without this network is not its record.
+    """
+    for folder in (source, *source.resolve().parents[:2]):
+        try:
+            records = json.loads(read_text(folder / RECORDS))
+            if records["config_hash"] == config_hash(exported.config) and exported.row in records["rows"]:
+                return records
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] | None) -> str:
+    """The card as Markdown.
+
+    Args:
+        summary: the content of export.json.
+        records: of results.json; see `find_records`.
+    """
+    config, row = exported.config, ROWS[exported.row]
+    figures = records["rows"][exported.row] if records else {}
+    auc, auc_range = metrics.find_auc(figures)
+    return templates.render(
+        "model_card.md",
+        config=config,
+        row=row,
+        teacher=ROWS[row.teacher].title if row.teacher else None,
+        summary=summary,
+        records=records,
+        figures=figures,
+        auc=figures.get(auc),
+        auc_range=auc_range,
+        augmentation=_augmentation(config.augment, row.replaces),
+        source=SOURCES.get(config.data.dataset),
+        protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
+        crop_margin=exported.crop_margin,
+        without_joints=cropped_without_joints(config.data.dataset_config),
+        joint_names=hand.JOINT_NAMES,
+        formats=FORMATS,
+    )
+
+
+def _augmentation(augment: AugmentConfig, replaces: bool) -> str:
+    """What was done to the training crops: the fields that are not at their defaults."""
+    default = dataclasses.asdict(AugmentConfig())
+    fields = {name: value for name, value in dataclasses.asdict(augment).items() if not name.startswith("block_")}
+    words = [f"{name} = {value}" for name, value in fields.items() if value != default[name]]
+    if replaces:
+        words.append(f"random block replacement (K = {augment.block_size}, p = {augment.block_probability})")
+    return ", ".join(words) or "none"

@@ -1,0 +1,41 @@
+"""How long a network takes for one picture (paper, Table 3)."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import numpy as np
+
+from pmd_jax.config import Config
+from pmd_jax.config.methods import ROWS
+from pmd_jax.models.network import build
+from pmd_jax.models.saved_model import Exported
+from pmd_jax.predict.predictor import Predictor
+
+
+def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 20) -> dict[str, float]:
+    """The median time, in ms, from one crop in memory to its joints in memory; compilation is left out.
+
+    The networks take turns, so that what else the machine does meets all of them alike. They are not trained: the time
+    depends on the structure alone.
+
+    Args:
+        configs: by name; the first row of each is measured.
+    """
+    predictors = {name: _predictor(config) for name, config in configs.items()}
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    times = {name: np.zeros(repeats) for name in predictors}
+    for turn in range(-warm_up, repeats):
+        for name, predictor in predictors.items():
+            began = time.perf_counter()
+            predictor(picture)
+            if turn >= 0:
+                times[name][turn] = time.perf_counter() - began
+    return {name: float(1000 * np.median(seconds)) for name, seconds in times.items()}
+
+
+def _predictor(config: Config) -> Predictor:
+    row = config.rows[0]
+    network, weights = build(config, ROWS[row], config.seed)
+    return Predictor(Exported(row, config, network, jax.device_get(weights)))

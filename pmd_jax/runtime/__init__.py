@@ -1,0 +1,9 @@
+"""What every command needs before it knows anything of hands: errors and exit codes, files, processes, devices.
+
+* `errors`: exit codes, and every error that a user can put right. `cli`: what the commands share.
+* `files`, `paths`, `digest`, `orbax_io`: whole files or none, their checksums, trees of arrays as folders.
+* `distributed`, `joining`, `preemption`: how several processes start, wait for each other, stop and end together.
+* `sharding`, `environment`, `cores`: where arrays live, and what machine this is.
+
+Imports nothing else of this package.
+"""

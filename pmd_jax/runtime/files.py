@@ -1,0 +1,157 @@
+"""Files: written whole or not at all, always as UTF-8, and one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import itertools
+import json
+import os
+import socket
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import numpy as np
+
+from pmd_jax.runtime.errors import InputError
+
+_SAY_EVERY_S = 60
+
+Found = TypeVar("Found")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what the block leaves there takes the place of `path`, on disk before it does.
+
+    If the block or the disk fails, `path` is as it was and nothing is left beside it. Two writers of one path need a
+    lock (`locked`): the name is the same for both, so that what a killed process left is overwritten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def given_path(text: str | Path) -> Path:
+    """A path as somebody wrote it, with ~ as their home: a shell leaves it alone behind "=" and in quotes."""
+    return Path(os.path.expanduser(text))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all; UTF-8 and plain line ends whatever the locale.
+
+    A byte of a file's name that is no UTF-8 becomes an escape, which JSON reads back.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Whole or not at all."""
+    write_text(path, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 whatever the locale.
+
+    Raises:
+        OSError, UnicodeDecodeError: it is not there, or not text.
+    """
+    return path.read_text(encoding="utf-8")
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3 … that is not taken."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(name for name in itertools.chain([path], names) if not name.exists())
+
+
+@contextmanager
+def locked(path: Path, what: str = "", meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """One process at a time, on all machines that share the disk; the next one waits, and says for whom.
+
+    The kernel ends the lock with its holder, whatever becomes of it. The file stays, and says who has it.
+
+    Args:
+        path: of the lock; a file of its own.
+        what: is locked, in words; "" = a matter of moments, of which nothing is said.
+        meanwhile: called again and again while it waits; what it raises ends the waiting.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        _wait_for_lock(file, what, meanwhile)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _wait_for_lock(file: TextIO, what: str, meanwhile: Callable[[], None]) -> None:
+    if not what:
+        _lock(file, 0)
+        return
+    said = -_SAY_EVERY_S
+    while not _lock(file, fcntl.LOCK_NB):
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            file.seek(0)
+            print(f"Waiting for {what}: {file.read() or 'another process'} has it.", file=sys.stderr, flush=True)
+        meanwhile()
+        time.sleep(0.2)
+
+
+def _lock(file: TextIO, flags: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        print(f"This disk knows no locks ({file.name}): start nothing twice.", file=sys.stderr, flush=True)
+    return True
+
+
+def wait_for_file(look: Callable[[], Found | None], seconds: float = 60) -> Found | None:
+    """What `look` finds, once it does: a network disk may show a new file to other machines some time later."""
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
+
+
+def read_arrays(path: Path, remedy: str = "run again what wrote it") -> dict[str, np.ndarray]:
+    """The arrays of an .npz file. Each member's checksum is compared before anything is made of its bytes.
+
+    Raises:
+        InputError: it is missing or broken; the message names `remedy`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # np.load would parse an array's header first.
+            members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        if len(members) != int.from_bytes(path.read_bytes()[-12:-10], "little"):  # zipfile itself does not count
+            raise ValueError("an array is missing")
+        return {name: np.lib.format.read_array(member, allow_pickle=False) for name, member in members.items()}
+    except Exception as error:  # zipfile, zlib and NumPy each have their own; all mean the same to the user
+        raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}); {remedy}.") from error

@@ -1,0 +1,137 @@
+"""A tree of arrays as an Orbax folder, and back: what is broken or of another shape is refused by name."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from pmd_jax.runtime import digest
+from pmd_jax.runtime.errors import CheckpointError
+from pmd_jax.runtime.paths import plain_path
+
+
+class BrokenCheckpoint(CheckpointError):
+    """Its bytes are not those that were saved, or nothing can be made of them."""
+
+    def __init__(self, where: Path, error: Exception):
+        self.fault = f"{where} is broken or truncated ({first_line(error)})"
+        super().__init__(f"The checkpoint {self.fault}; copy it again, or delete it and run again.")
+
+
+@contextmanager
+def load_errors(where: Path, has_sums: bool) -> Iterator[None]:
+    """What Orbax raises while it loads, as ours. Files that are what was saved are not broken, whatever it says."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+        raise
+    except Exception as error:
+        if not has_sums:
+            raise BrokenCheckpoint(where, error) from error
+        raise CheckpointError(
+            f"{where} could not be loaded ({first_line(error)}), though its files are what was saved: is there memory?"
+        ) from error
+
+
+def require_whole(folder: Path) -> bool:
+    """Compares a folder's files with the checksums that were written with them; whether there are any.
+
+    Raises:
+        BrokenCheckpoint: they differ.
+        CheckpointError: a file cannot be read.
+    """
+    try:
+        return digest.check(folder)
+    except digest.Damaged as error:
+        raise BrokenCheckpoint(folder, error) from error
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk itself says that it has lost the bytes
+            raise BrokenCheckpoint(folder, error) from error
+        raise CheckpointError(f"{folder} cannot be read ({error}); ask its owner for the right to read it.") from error
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """Writes a tree of arrays to `folder`, replacing what is there.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    try:
+        with plain_path(folder.absolute(), create=True) as path:
+            ocp.save(path, tree, overwrite=True)
+    except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+        raise
+    except Exception as error:  # see Checkpoints.wait
+        raise CheckpointError(
+            f"{folder} could not be written ({first_line(error)}); make room and run again."
+        ) from error
+
+
+def load_tree(folder: Path, like: Any) -> Any:
+    """Reads what `save_tree` wrote, with the shapes and shardings of `like` (arrays or `jax.ShapeDtypeStruct`).
+
+    Raises:
+        CheckpointError: it is missing or broken, or its tree is another one (every differing path is named).
+    """
+    folder = folder.absolute()
+    if not folder.is_dir():
+        raise CheckpointError(f"There is no checkpoint in {folder}; name the folder of a finished run or export.")
+    with plain_path(folder) as path:
+        try:
+            saved = ocp.metadata(path).metadata
+        except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+            raise
+        except Exception as error:
+            raise BrokenCheckpoint(folder, error) from error
+        require_same_tree(saved, like, folder)
+        try:
+            return ocp.load(path, abstract(like))
+        except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
+            raise
+        except Exception as error:
+            raise BrokenCheckpoint(folder, error) from error
+
+
+def require_same_tree(saved: Any, expected: Any, where: Path) -> None:
+    """Compares paths, shapes and dtypes before anything is loaded.
+
+    Raises:
+        CheckpointError: they differ; every differing path is named.
+    """
+    theirs, ours = _leaves(saved), _leaves(expected)
+    if not theirs:  # Orbax gives no metadata for arrays that it cannot read
+        raise BrokenCheckpoint(where, ValueError("it holds no arrays that can be read"))
+    lines = [
+        f"  {path}: {theirs.get(path, 'absent')} in the checkpoint, {ours.get(path, 'absent')} in this network"
+        for path in sorted(set(theirs) | set(ours))
+        if theirs.get(path) != ours.get(path)
+    ]
+    if lines:
+        raise CheckpointError(
+            f"The checkpoint {where} holds another network ({len(lines)} of {len(ours)} arrays differ); "
+            "use the configuration it was trained with:\n" + "\n".join(lines)
+        )
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+    """ "path" → "shape dtype"; dictionary keys, positions and field names all count as plain names, as Orbax has it."""
+    leaves = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        names = [str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", "")))) for entry in path]
+        leaves["/".join(names)] = f"{tuple(leaf.shape)} {jax.numpy.dtype(leaf.dtype).name}"
+    return leaves
+
+
+def abstract(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

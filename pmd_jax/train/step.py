@@ -1,0 +1,89 @@
+"""One step of training and one of evaluation: pure functions of arrays, without mesh, jit or I/O.
+
+The first argument says what does not change in a run, so that `jax.jit(functools.partial(train_step, recipe))` is all
+that the loop adds; tests call the functions as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Float, Int32
+
+from pmd_jax.config import AugmentConfig, LossConfig
+from pmd_jax.config.methods import Row
+from pmd_jax.data.augment import draw_flips, sample_keys, training_inputs
+from pmd_jax.data.inputs import Batch, Inputs, images_of
+from pmd_jax.models.network import Network, Tree, Weights
+from pmd_jax.models.pmd_net import Prediction
+from pmd_jax.train.losses import Metrics, part_labelled_loss, stage_one_loss, stage_two_loss
+from pmd_jax.train.state import TrainState
+from pmd_jax.train.teacher_outputs import BatchLessons, Lessons, look_up
+
+Teacher = Weights | Lessons | BatchLessons  # asked in the step, or looked up
+
+
+class Recipe(NamedTuple):
+    """What stays the same in all steps of a row."""
+
+    row: Row
+    network: Network
+    teacher_network: Network | None
+    optimizer: optax.GradientTransformation
+    loss: LossConfig
+    augment: AugmentConfig
+
+
+def loss_function(
+    params: Tree, batch_stats: Tree, teacher: Prediction | None, inputs: Inputs, recipe: Recipe
+) -> tuple[Float[Array, ""], tuple[Tree, Metrics]]:
+    """A row's loss on a batch; what is differentiated is the first argument alone."""
+    weights = Weights(params, batch_stats)
+    prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row.modality))
+    if recipe.row.modality == "depth":
+        loss, metrics = stage_one_loss(prediction, inputs.target)
+    elif recipe.row.unlabelled:
+        assert teacher is not None
+        loss, metrics = part_labelled_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
+    else:
+        loss, metrics = stage_two_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
+    return loss, (new_stats, metrics)
+
+
+def lesson_of(
+    recipe: Recipe, teacher: Teacher, batch: Batch, inputs: Inputs, seed: Int32[Array, ""], step: Int32[Array, ""]
+) -> Prediction | None:
+    """What the teacher says of a batch under the step's flips, which `inputs` have and `batch` has not."""
+    if recipe.teacher_network is None:
+        return None
+    if isinstance(teacher, Weights):
+        return recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
+    flips = draw_flips(sample_keys(seed, step, batch.index), recipe.augment)
+    return look_up(teacher, batch.index, flips, recipe.augment)
+
+
+def train_step(
+    recipe: Recipe, state: TrainState, teacher: Teacher | None, batch: Batch, seed: Int32[Array, ""]
+) -> tuple[TrainState, Metrics]:
+    """One update.
+
+    Args:
+        recipe: what stays the same.
+        state: may be donated.
+        teacher: the frozen depth network, in evaluation mode and not differentiated: its weights or its lessons; None
+            where none takes part.
+        batch: uint8 and uint16 crops with their labels.
+        seed: of the augmentation's draws, which also depend on the step and on each sample's index.
+
+    Returns:
+        The new state, and scalars: "loss" and its parts.
+    """
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
+    lesson = None if teacher is None else lesson_of(recipe, teacher, batch, inputs, seed, state.step)
+    differentiate = jax.value_and_grad(loss_function, has_aux=True)
+    (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, lesson, inputs, recipe)
+    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss, **metrics}

@@ -1,0 +1,156 @@
+"""Stopped and killed at any moment, begun twice, continued on other data: nothing is lost, nothing silently other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_data import write_made_up_data
+from test_job import ROOT, content, count_lines, wait_for
+from test_many_hosts import ended
+from test_multiprocess import TAUGHT, finish, launch
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return write_made_up_data(tmp_path_factory.mktemp("data"))
+
+
+# ---- one stops
+
+
+STAGES = {  # and what tells that it has begun
+    "before the first step": lambda workdir: (workdir / "samples.json").exists(),
+    "between rows": lambda workdir: (workdir / "depth_teacher" / "result.json").exists(),
+    "in the student's steps": lambda workdir: count_lines(workdir) > 8,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stage", "asked"), [*zip(STAGES, (0, 1, 1), strict=True)])
+def test_sigterm_at_any_stage_stops_both_and_nothing_is_lost(data_dir, tmp_path, stage, asked):
+    workdir = tmp_path / "run"
+    started = launch(data_dir, workdir, 2, 4, TAUGHT)
+    wait_for(started[asked], lambda: STAGES[stage](workdir))
+    started[asked].send_signal(signal.SIGTERM)
+    codes, said = ended(started, time.monotonic())
+    assert codes == {75}, said
+    assert "run the same command again" in said
+    for code, output in finish(launch(data_dir, workdir, 2, 4, TAUGHT)):
+        assert code == 0, output
+    assert [line["step"] for line in content(workdir)["metrics"]] == 3 * [*range(1, 7)]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_stops_before_its_first_step(data_dir, tmp_path):
+    """The signal comes while the resumed processes still read and compile."""
+    workdir = tmp_path / "run"
+    long = ("--config.optim.steps=40", "--config.checkpoint_every=1000")
+    started = launch(data_dir, workdir, 2, 4, *long)
+    wait_for(started[0], lambda: count_lines(workdir) >= 2)
+    started[0].terminate()
+    assert ended(started, time.monotonic())[0] == {75}
+    lines = count_lines(workdir)
+    (workdir / "samples.json").unlink()
+    started = launch(data_dir, workdir, 2, 4, *long)
+    wait_for(started[0], lambda: (workdir / "samples.json").exists())
+    started[1].terminate()
+    codes, said = ended(started, time.monotonic())
+    assert codes == {75}, said
+    assert count_lines(workdir) < 40
+    assert count_lines(workdir) >= lines
+
+
+@pytest.mark.slow
+def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_path):
+    """SIGKILL to either process at any moment; the other one ends by itself, and both are started again."""
+    often = (TAUGHT, "--config.checkpoint_every=1", "--config.optim.steps=30", "--config.teacher.optim.steps=30")
+    for code, output in finish(launch(data_dir, tmp_path / "unbroken", 2, 4, *often)):
+        assert code == 0, output
+    workdir, draws = tmp_path / "run", np.random.default_rng(0)
+    for _ in range(int(os.environ.get("KILLS", "2"))):
+        started = launch(data_dir, workdir, 2, 4, *often)
+        time.sleep(draws.uniform(3, 16))
+        killed = started[draws.integers(2)]
+        killed.kill()
+        killed.communicate()
+        for code, output in finish(started):
+            assert code not in (2, 3, 75), output
+    for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
+        assert code == 0, output
+    assert content(workdir) == content(tmp_path / "unbroken")
+
+
+# ---- one folder, one run; and Ctrl-C
+
+
+def test_a_second_run_in_the_same_folder_waits_and_finds_all_done(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    first = launch(data_dir, workdir, 1, 8)
+    wait_for(first[0], lambda: count_lines(workdir) >= 1)
+    second = launch(data_dir, workdir, 1, 8)
+    [(code, _)], [(second_code, said)] = finish(first), finish(second)
+    assert (code, second_code) == (0, 0), said
+    assert "Waiting for the folder" in said
+    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 7))
+
+
+def test_ctrl_c_saves_as_sigterm_does_and_a_second_one_ends_at_once(data_dir, tmp_path):
+    workdir = tmp_path / "run"
+    long = ("--config.optim.steps=2000", "--config.checkpoint_every=5000")
+    started = launch(data_dir, workdir, 1, 8, *long)
+    wait_for(started[0], lambda: count_lines(workdir) >= 2)
+    started[0].send_signal(signal.SIGINT)
+    [(code, said)] = finish(started)
+    assert code == 75, said
+    assert "Traceback" not in said
+    assert [path for path in (workdir / "rgb_baseline" / "checkpoints").iterdir() if path.name.isdigit()]
+    started = launch(data_dir, workdir, 1, 8, *long)
+    wait_for(started[0], lambda: "process" in (workdir / "lock").read_text())
+    for _ in range(2):
+        started[0].send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    [(code, said)] = finish(started)
+    assert code in (128 + signal.SIGINT, -signal.SIGINT), said  # the latter in Python's own last moments
+    assert "Traceback" not in said
+
+
+def test_other_samples_under_an_unfinished_run_are_refused(data_dir, tmp_path):
+    """Data that were prepared anew: one table must not hold rows of two data sets."""
+    workdir = tmp_path / "run"
+    [(code, output)] = finish(launch(data_dir, workdir, 1, 8))
+    assert code == 0, output
+    samples = json.loads((workdir / "samples.json").read_text())
+    assert set(samples) == {"data set", "train", "test"}
+    assert samples["data set"] == "rendered_hands/smoke/1.0.0"
+    assert samples["test"].startswith("20 samples, 20 labels, hash ")
+    shutil.rmtree(workdir / "rgb_baseline")
+    fewer = write_made_up_data(tmp_path / "fewer", labelled=frozenset(f"made_up/train/{i:06d}" for i in range(50)))
+    [(code, output)] = finish(launch(fewer, workdir, 1, 8))
+    assert code == 2, output
+    assert "was begun with other samples" in output
+    assert "72 samples, 50 labels" in output
+    assert not (workdir / "rgb_baseline").exists()
+
+
+@pytest.mark.slow
+def test_two_preparations_of_one_folder_take_turns(tmp_path):
+    command = [sys.executable, "-m", "pmd_jax.prepare", "rendered_hands", "--dataset_config=smoke"]
+    started = [
+        subprocess.Popen(
+            [*command, f"--data_dir={tmp_path}"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert sum("Waiting for the preparation of rendered_hands/smoke: process" in text for text in said) == 1
+    assert [path.name for path in (tmp_path / "rendered_hands" / "smoke").iterdir()] == ["1.0.0"]
