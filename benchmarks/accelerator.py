@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from benchmarks import RESULTS, flops, limit, ours
 from benchmarks.measure import by_turns, circumstances, machine, peak_bytes_per_s, peak_flops_per_s, rounded, slug
 from pmd_jax.config import Config, ModelConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import Batch
 from pmd_jax.models.network import compute_dtype
 from pmd_jax.train.step import train_step
@@ -145,7 +145,7 @@ def _step(plan: Plan, batch: int, found: dict[str, Any]) -> dict[str, Any]:
     job = Steps(plan.config, ROW, batch, count=5)
     step_s = by_turns({"ours": job}, seconds=plan.seconds)["ours"] / 5
     dtype = jnp.dtype(compute_dtype(plan.config.compute_dtype))
-    work = flops.step_cost(plan.config.model, ROWS[ROW], ROWS["depth_teacher"], batch, dtype.itemsize)
+    work = flops.step_cost(plan.config.model, METHODS[ROW], METHODS["depth_teacher"], batch, dtype.itemsize)
     least_s = work.roofline_seconds(**found["peaks"])
     memory = job.lowered().compile().memory_analysis()
     return {

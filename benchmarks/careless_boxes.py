@@ -24,9 +24,9 @@ from jaxtyping import UInt8
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.whole_pictures import PAGE, Hands, boxes_that_do_not_fit, crops_at, draw, epe_mm
 from pmd_jax.config import AugmentConfig
-from pmd_jax.data.jitter import disturb
+from pmd_jax.data.jitter import jitter_crops
 from pmd_jax.predict.predictor import Predictor, load
-from pmd_jax.study.statistics import with_interval
+from pmd_jax.study.statistics import format_ci
 
 FILE = RESULTS / "careless_boxes.json"
 MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")
@@ -67,7 +67,7 @@ def errors(network: Predictor, hands: Hands) -> dict[str, float]:
 def other_light(crops: UInt8[np.ndarray, "n 64 64 3"]) -> UInt8[np.ndarray, "n 64 64 3"]:
     """The crops, each under a lamp of its own, as strange as those of the training."""
     keys = jax.random.split(jax.random.key(1), len(crops))
-    return np.asarray(disturb(crops, keys, AugmentConfig(light=CARELESS["light"])))
+    return np.asarray(jitter_crops(crops, keys, AugmentConfig(light=CARELESS["light"])))
 
 
 def measure(runs: Path, count: int, overrides: list[str]) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def render(measured: dict[str, Any]) -> str:
         rows = []
         for case in plain[0]:
             pairs = [after[case] - before[case] for before, after in zip(plain, careless, strict=True)]
-            sides = (with_interval((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
-            rows.append((case, *sides, with_interval(pairs, "+.1f")))
+            sides = (format_ci((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
+            rows.append((case, *sides, format_ci(pairs, "+.1f")))
         parts.append(page.table((f"wrong with the crop (launch/{length}.py)", "without", "with", "difference"), rows))
     return "\n\n".join(parts)
 

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pmd_jax.config import ModelConfig
-from pmd_jax.config.backbones import READINGS
-from pmd_jax.config.methods import Row
+from pmd_jax.config.backbones import BACKBONES
+from pmd_jax.config.methods import Method
 from pmd_jax.data.hand import NUM_JOINTS
 
 SIZE = 64  # pixels of a crop
@@ -72,7 +72,7 @@ def dense_layer(name: str, inputs: int, outputs: int) -> Layer:
 
 def backbone_layers(model: ModelConfig, channels: int) -> Iterator[Layer]:
     """`models/resnet.py`, convolution by convolution."""
-    kernel, stem_stride, strides = READINGS[model.reading]
+    kernel, stem_stride, strides = BACKBONES[model.reading]
     yield conv_layer("stem", channels, model.width, kernel, stem_stride, SIZE, first=True)
     side, c_in = SIZE // stem_stride, model.width
     for stage, (count, stage_stride) in enumerate(zip(model.blocks, strides, strict=True)):
@@ -93,7 +93,7 @@ def head_layers(name: str, features: int, outputs: int) -> Iterator[Layer]:
         yield dense_layer(f"{name}/fc{index + 1}", n_in, n_out)
 
 
-def layers(model: ModelConfig, row: Row) -> list[Layer]:
+def layers(model: ModelConfig, row: Method) -> list[Layer]:
     """All layers of a row's network (`models/pmd_net.py`)."""
     found = list(backbone_layers(model, 1 if row.modality == "depth" else 3))
     outputs = [NUM_JOINTS] * 3 if row.heads == "separate" else [3 * NUM_JOINTS]
@@ -168,7 +168,7 @@ class StepCost(NamedTuple):
         return sum(cost.seconds(flops_per_s, bytes_per_s) for part in self for cost in part)
 
 
-def step_cost(model: ModelConfig, row: Row, teacher: Row | None, batch: int, itemsize: int) -> StepCost:
+def step_cost(model: ModelConfig, row: Method, teacher: Method | None, batch: int, itemsize: int) -> StepCost:
     """One update of a row; `teacher` is None where none takes part or its answers are cached."""
     student = layers(model, row)
     taught = layers(model, teacher) if teacher is not None else []
@@ -181,7 +181,7 @@ def step_cost(model: ModelConfig, row: Row, teacher: Row | None, batch: int, ite
     )
 
 
-def inference_cost(model: ModelConfig, row: Row, batch: int, itemsize: int) -> list[Cost]:
+def inference_cost(model: ModelConfig, row: Method, batch: int, itemsize: int) -> list[Cost]:
     """One forward pass by the running statistics."""
     return [evaluate_cost(layer, batch, itemsize) for layer in layers(model, row)]
 

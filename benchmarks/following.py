@@ -21,7 +21,7 @@ from benchmarks import RESULTS, page
 from benchmarks.whole_pictures import CAMERA, PAGE
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
-from pmd_jax.predict.pipeline import Settings, in_video
+from pmd_jax.predict.pipeline import InferenceOptions, predict_video
 from pmd_jax.predict.predictor import Predictor, load
 from pmd_jax.prepare.registry import register_datasets
 
@@ -37,7 +37,7 @@ WAYS: dict[str, Callable[[int], tuple[float, float]]] = {
 
 
 class Film(NamedTuple):
-    """What `pipeline.in_video` takes for a video, and where the hand is in it."""
+    """What `pipeline.predict_video` takes for a video, and where the hand is in it."""
 
     rgb: list[UInt8[np.ndarray, "h w 3"]]
     boxes: list[CropBox]
@@ -72,7 +72,7 @@ def film(index: int, way: Callable[[int], tuple[float, float]], frames: int, cam
 
 def followed(network: Predictor, shown: Film) -> list[tuple[float, float]]:
     """Each picture's box against the true one: how many times as large, and how far its middle is off, in its sides."""
-    found = in_video(network, shown, Settings(box=shown.boxes[0]))  # pyright: ignore[reportArgumentType]
+    found = predict_video(network, shown, InferenceOptions(box=shown.boxes[0]))  # pyright: ignore[reportArgumentType]
     return [_against(one.hand.box, true) for one, true in zip(found, shown.boxes, strict=True)]
 
 

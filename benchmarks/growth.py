@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import ROOT, flops, ours
 from benchmarks.measure import by_turns
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.loader import training_batches
 from reference.made_up_columns import make_batch
@@ -34,8 +34,8 @@ def with_width(config: Config, widths: Sequence[int], batch: int, seconds: float
     rows = []
     for width in widths:
         wider = replace(config, model=replace(config.model, width=width))
-        work = flops.step_cost(wider.model, ROWS[ROW], ROWS["depth_teacher"], batch, itemsize=4)
-        parameters = flops.parameters(flops.layers(wider.model, ROWS[ROW]))
+        work = flops.step_cost(wider.model, METHODS[ROW], METHODS["depth_teacher"], batch, itemsize=4)
+        parameters = flops.parameters(flops.layers(wider.model, METHODS[ROW]))
         rows.append({"width": width, "parameters": parameters, "flops": work.flops, **_step(wider, batch, seconds)})
     return rows
 

@@ -28,7 +28,7 @@ from launch import rendered_distill
 from pmd_jax.config import Config
 from pmd_jax.data.loader import training_batches
 from pmd_jax.runtime import files, sharding
-from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.step import train_step
 from reference.made_up_columns import make_columns
 
@@ -88,7 +88,7 @@ class _Job:
     def loop(self, packed: bool) -> Callable[[], tuple[float, float]]:
         """The loop as it is, with the state packed or not."""
         sample = self.columns.gather(np.zeros(1, int))
-        loop = LoopStep(self.recipe, self.mesh, self.state, self.teacher, sample, packed)
+        loop = CompiledStep(self.recipe, self.mesh, self.state, self.teacher, sample, packed)
         carry, teacher = loop.begin(self._fresh_state()), loop.teach(self.teacher)
         return self._timed(loop.step, carry, teacher, lambda batch: loop.batch.pack(batch).rows)
 

@@ -12,11 +12,11 @@ import onnxruntime
 
 from benchmarks import ours, torch_step
 from benchmarks.measure import by_turns
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.export.formats import folded
 from pmd_jax.export.onnx_graph import to_onnx
 from pmd_jax.models.network import build
-from pmd_jax.models.saved_model import Exported
+from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.predict.latency import ms_per_image
 from pmd_jax.predict.predictor import Predictor
 
@@ -26,8 +26,8 @@ PAPER_MS = {"pmd_net_joint": 5.90, "pmd_net": 6.01, "pmd_net_refine": 6.09}  # T
 
 def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64)) -> dict[str, Any]:
     """Medians in seconds a call at each batch, and the others' times over ours."""
-    network, weights = build(size.config, ROWS[ROW], size.config.seed)
-    exported = Exported(ROW, size.config, network, jax.device_get(weights))
+    network, weights = build(size.config, METHODS[ROW], size.config.seed)
+    exported = SavedModel(ROW, size.config, network, jax.device_get(weights))
     predictor, found = Predictor(exported), {}
     session = onnxruntime.InferenceSession(
         to_onnx(folded(exported)).SerializeToString(), providers=["CPUExecutionProvider"]

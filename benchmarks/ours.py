@@ -14,16 +14,16 @@ import numpy as np
 
 from launch import demo, rendered_distill
 from pmd_jax.config import AugmentConfig, Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.data.inputs import Batch
 from pmd_jax.models.network import Weights, build
 from pmd_jax.runtime import sharding
-from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.state import TrainState, create_state
 from pmd_jax.train.step import Recipe
-from pmd_jax.train.teacher_outputs import Lessons, flip_choices
+from pmd_jax.train.teacher_outputs import TeacherOutputs, flip_choices
 from reference.made_up_columns import make_batch
 
 FLIPS = AugmentConfig(flip_horizontal=True, flip_vertical=True)
@@ -45,11 +45,11 @@ def sizes() -> dict[str, Size]:
 
 def beginning(config: Config, row: str) -> tuple[Recipe, TrainState, Weights | None]:
     """A row's recipe, its state before the first step, and an untrained teacher where one takes part."""
-    network, weights = build(config, ROWS[row], config.seed)
-    teacher_network, teacher, its_row = None, None, ROWS[row].teacher
+    network, weights = build(config, METHODS[row], config.seed)
+    teacher_network, teacher, its_row = None, None, METHODS[row].teacher
     if its_row is not None:
-        teacher_network, teacher = build(config, ROWS[its_row], config.seed)
-    recipe = Recipe(ROWS[row], network, teacher_network, optimizer(config.optim), config.loss, config.augment)
+        teacher_network, teacher = build(config, METHODS[its_row], config.seed)
+    recipe = Recipe(METHODS[row], network, teacher_network, optimizer(config.optim), config.loss, config.augment)
     return recipe, create_state(weights, recipe.optimizer), teacher
 
 
@@ -66,7 +66,7 @@ class Training:
         recipe, state, teacher = beginning(config, row)
         state = jax.device_put(state, whole)
         teacher = jax.device_put(_table(config, len(batch.rgb)) if cached else teacher, whole)
-        self.loop = LoopStep(recipe, self.mesh, state, teacher, batch)
+        self.loop = CompiledStep(recipe, self.mesh, state, teacher, batch)
         self.carry, self.teacher = self.loop.begin(state), self.loop.teach(teacher)
         self.batch = self.put(batch)
         self.seed = jax.device_put(jnp.int32(config.seed), whole)
@@ -88,11 +88,11 @@ class Training:
         return self.loop.step.lower(self.carry, self.teacher, self.batch, self.seed)
 
 
-def _table(config: Config, samples: int) -> Lessons:
+def _table(config: Config, samples: int) -> TeacherOutputs:
     """A teacher's table with made-up numbers: looking up takes as long whatever they are."""
     shape, draw = (samples, len(flip_choices(config.augment))), np.random.default_rng(0)
     entries = ((8 * config.model.width,), (3, 64), (NUM_JOINTS, 3))
-    return Lessons(*(draw.random((*shape, *entry), np.float32) for entry in entries))
+    return TeacherOutputs(*(draw.random((*shape, *entry), np.float32) for entry in entries))
 
 
 def training(config: Config, row: str, batch: int) -> Training:

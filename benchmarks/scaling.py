@@ -13,12 +13,12 @@ from typing import NamedTuple
 from benchmarks import ROOT, flops
 from benchmarks.page import fill, table
 from pmd_jax.config import ModelConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.hand import NUM_JOINTS
 
 PAGE = ROOT / "docs" / "scaling.md"
 MARKS = ("<!-- scaling:begin -->", "<!-- scaling:end -->")
-ROW, TEACHER = ROWS["pmd_net"], ROWS["depth_teacher"]
+ROW, TEACHER = METHODS["pmd_net"], METHODS["depth_teacher"]
 MODEL = ModelConfig()  # full size
 BFLOAT16, FLOAT32 = 2, 4  # bytes
 DEVICES = (1, 2, 4, 8, 16, 64, 256, 1024)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS, Row
+from pmd_jax.config.methods import METHODS, Method
 from pmd_jax.data import hand
 from pmd_jax.data.inputs import DEPTH_WINDOW_M, Batch
 from reference.pmd_net_torch import TorchPMDNet, stage_two_loss
 
 
-def network(config: Config, row: Row, device: str = "cpu") -> TorchPMDNet:
+def network(config: Config, row: Method, device: str = "cpu") -> TorchPMDNet:
     """A row's network in PyTorch's fastest layout."""
     model = TorchPMDNet(
         1 if row.modality == "depth" else 3,
@@ -38,12 +38,12 @@ def training(
 
     bfloat16 where `config.compute_dtype` says so, by PyTorch's autocast.
     """
-    student, teacher = network(config, ROWS[row], device), network(config, ROWS["depth_teacher"], device).eval()
+    student, teacher = network(config, METHODS[row], device), network(config, METHODS["depth_teacher"], device).eval()
     adam = torch.optim.Adam(
         student.parameters(), config.optim.learning_rate, weight_decay=config.optim.weight_decay, fused=True
     )
     tensors = _tensors(batch, device)
-    loss_of = _stage_two(config, student, teacher, ROWS[row].refine)
+    loss_of = _stage_two(config, student, teacher, METHODS[row].refine)
     if compiled:
         loss_of = torch.compile(loss_of)
 
@@ -98,7 +98,7 @@ def _mirror(images: Tensor, flip_u: Tensor, flip_v: Tensor) -> Tensor:
 
 def inference(config: Config, row: str, crops: np.ndarray) -> Callable[[], np.ndarray]:
     """uint8 crops in memory to joints in memory, by the running statistics."""
-    model = network(config, ROWS[row]).eval()
+    model = network(config, METHODS[row]).eval()
 
     @torch.inference_mode()
     def predict() -> np.ndarray:

@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import RESULTS, ROOT, page
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
-from pmd_jax.predict.hand_pose import in_picture
+from pmd_jax.predict.hand_pose import place_hand
 from pmd_jax.predict.predictor import Predictor, load
 from pmd_jax.prepare.registry import register_datasets
 
@@ -112,7 +112,7 @@ def placing(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
             for i, box in enumerate(boxes):
                 K = None if known == "nothing" else hands.K[i]
                 lengths = (float(truth.scale_m[i]), float(truth.root_m[i, 2])) if "scale" in known else (None, None)
-                placed = in_picture(joints[i], box, K, *lengths)
+                placed = place_hand(joints[i], box, K, *lengths)
                 px[i] = np.linalg.norm(placed.uv_px - hands.uv_px[i], axis=-1).mean()
             share = px / [box.side for box in boxes]
             rows.append(

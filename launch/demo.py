@@ -10,13 +10,13 @@ joints to take these from.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.config.presets import paper, without_joints
+from pmd_jax.config.presets import label_free_inputs, paper
 
-ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
+METHODS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 
 def get_config() -> Config:
-    config = without_joints(paper("rendered", *ROWS, name="demo"))
+    config = label_free_inputs(paper("rendered", *METHODS, name="demo"))
     config.data.labelled = 3000.0
     config.eval_every = config.checkpoint_every = 250
     config.log_every = 10

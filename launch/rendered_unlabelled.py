@@ -7,13 +7,15 @@ will do". How many labels: --config.data.labelled=1000, or a share below 1.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.config.presets import longer, paper, without_joints
+from pmd_jax.config.presets import label_free_inputs, paper, scale_schedule
 from pmd_jax.study.label_efficiency import ENOUGH
 
-ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
+METHODS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 
 def get_config() -> Config:
-    config = longer(without_joints(paper("rendered", *ROWS, name="rendered_unlabelled")), ENOUGH["rendered"])
+    config = scale_schedule(
+        label_free_inputs(paper("rendered", *METHODS, name="rendered_unlabelled")), ENOUGH["rendered"]
+    )
     config.data.labelled = 3000.0
     return config

@@ -8,12 +8,12 @@ count from the depth map itself, for all rows: an unlabelled pair has no joints 
 """
 
 from pmd_jax.config import Config
-from pmd_jax.config.presets import paper, without_joints
+from pmd_jax.config.presets import label_free_inputs, paper
 
-ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
+METHODS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 
 def get_config() -> Config:
-    config = without_joints(paper("rhd", *ROWS, name="rhd_unlabelled"))
+    config = label_free_inputs(paper("rhd", *METHODS, name="rhd_unlabelled"))
     config.data.labelled = 3000.0
     return config

@@ -9,12 +9,12 @@ that are almost the same (docs/labels.md). The paper has no figures for this.
 """
 
 from pmd_jax.config import Config
-from pmd_jax.config.presets import paper, without_joints
+from pmd_jax.config.presets import label_free_inputs, paper
 
-ROWS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
+METHODS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 
 def get_config() -> Config:
-    config = without_joints(paper("stb", *ROWS, name="stb_unlabelled"))
+    config = label_free_inputs(paper("stb", *METHODS, name="stb_unlabelled"))
     config.data.labelled = 3000.0
     return config

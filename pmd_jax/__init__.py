@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pmd_jax.predictor import Predictor
+    from pmd_jax.predict.predictor import Predictor
 
 __version__ = "0.1.0"
 
 
 def load(path: str | Path | None = None) -> Predictor:
-    """An exported network (None: `checkpoints/demo`) as a function of crops or pictures; see `pmd_jax.predictor`."""
-    from pmd_jax import predictor  # JAX is imported only where it is used: preparation does without
+    """An exported network (None: `checkpoints/demo`) as a function of crops or pictures; see `pmd_jax.predict.predictor`."""
+    from pmd_jax.predict import predictor  # JAX is imported only where it is used: preparation does without
 
     return predictor.load(path)

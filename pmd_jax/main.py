@@ -32,14 +32,14 @@ def main(argv: list[str]) -> int:
 
     def job() -> None:
         from pmd_jax.runtime import distributed, joining
-        from pmd_jax.train import job
+        from pmd_jax.train.workdir import table
 
         several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
         if DISTRIBUTED.value or several != (None, None, None):
             joining.join(*several, JOIN_TIMEOUT.value)
-        results = job.run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
+        results = run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
         if distributed.is_primary():
-            print(f"\n{run.table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")
+            print(f"\n{table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")
 
     return cli.exit_code(job)
 

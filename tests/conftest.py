@@ -17,7 +17,7 @@ import jax
 import pytest
 
 from pmd_jax.config import AugmentConfig, Config, ModelConfig, OptimConfig, TeacherConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
@@ -51,7 +51,7 @@ def small_config(**changes) -> Config:
 def write_export(folder: Path, row: str = "rgb_baseline") -> Path:
     """An untrained network of the smallest size, as a run leaves a trained one."""
     config = small_config()
-    saved_model.save(folder, row, config, jax.device_get(build(config, ROWS[row], seed=0)[1]))
+    saved_model.save(folder, row, config, jax.device_get(build(config, METHODS[row], seed=0)[1]))
     return folder
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.study import result_files
-from pmd_jax.study.statistics import markdown, with_interval
+from pmd_jax.study.statistics import format_ci, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
@@ -105,7 +105,7 @@ def test_rows_exist(page):
     for code in code_of(page):
         for values in re.findall(r"--config\.rows=\(([^)]*)\)", code):
             named = set(re.findall(r"'(\w+)'", values))
-            assert named <= ROWS.keys(), f"{page} names {named - ROWS.keys()}"
+            assert named <= METHODS.keys(), f"{page} names {named - METHODS.keys()}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -181,11 +181,11 @@ def demo_table() -> str:
     for name in ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled"):
         short, long = (rows[f"{name}/{times}"] for times in (1, 3))
         figures = ((short["epe_mm"], ".2f"), (short["auc_20_50"], ".3f"), (long["epe_mm"], ".2f"))
-        lines.append([ROWS[name].title, *(with_interval(values.values(), form) for values, form in figures)])
+        lines.append([METHODS[name].title, *(format_ci(values.values(), form) for values, form in figures)])
     gains = []
     for times in (1, 3):
         baseline, student = (rows[f"{name}/{times}"]["epe_mm"] for name in ("rgb_baseline", "pmd_net_unlabelled"))
-        gains.append(with_interval([100 * (student[seed] / baseline[seed] - 1) for seed in student], "+.1f"))
+        gains.append(format_ci([100 * (student[seed] / baseline[seed] - 1) for seed in student], "+.1f"))
     seeds = f"{len(rows['pmd_net_unlabelled/1']['epe_mm'])} seeds"
     table = markdown(["network", "EPE, mm", "AUC 20–50 mm", "EPE, three times as long, mm"], lines)
     protocol = rows["pmd_net_unlabelled/1"]["protocol"]["0"]

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from tensorflow_datasets.core.registered import skip_registration
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.dataset import read_columns
-from pmd_jax.data.labels import place_depth_origin, training_part
+from pmd_jax.data.labels import place_depth_origin, training_subset
 from pmd_jax.prepare import preparation, registry
 from pmd_jax.runtime.errors import InputError
 
@@ -110,7 +110,7 @@ def test_frames_without_labels(own_data):
     }
     assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
     assert (train.depth > 0).any((1, 2)).all()
-    part = training_part(ROWS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
+    part = training_subset(METHODS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
     assert np.isfinite(part.depth_origin_m).all()
 
 

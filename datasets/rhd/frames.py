@@ -14,7 +14,7 @@ from pmd_jax.data.selfcheck import Observation, observe
 from pmd_jax.prepare.archive import Archive, decode_png
 from pmd_jax.runtime.errors import ArchiveError
 
-from .annotations import FOLDERS, ROWS, TO_OUR_ORDER, Annotation, parse
+from .annotations import FOLDERS, METHODS, TO_OUR_ORDER, Annotation, parse
 
 SIZE_PX = 320
 # Mask labels: 0 background, 1 the rest of the person, then a label for each part of each hand.
@@ -125,12 +125,12 @@ def choose_hands(mask: UInt8[np.ndarray, "h w"], visible: Bool[np.ndarray, " 42"
     seen = [side for side in ("right", "left") if pixels[side]]
     if settings.hands == "both" or not seen:
         return seen
-    score = pixels if settings.choose_by == "mask" else {side: int(visible[ROWS[side]].sum()) for side in seen}
+    score = pixels if settings.choose_by == "mask" else {side: int(visible[METHODS[side]].sum()) for side in seen}
     return [max(seen, key=score.__getitem__)]  # the first of equals: right
 
 
 def _observe(side: str, annotation: Annotation, depth_m: np.ndarray, mask: np.ndarray) -> Observation:
-    uv_px, visible, xyz_m = (rows[ROWS[side]][TO_OUR_ORDER] for rows in annotation[:3])
+    uv_px, visible, xyz_m = (rows[METHODS[side]][TO_OUR_ORDER] for rows in annotation[:3])
     return observe(xyz_m, visible, side == "left", annotation.K, uv_px, depth_m, hand_mask(mask, side))
 
 

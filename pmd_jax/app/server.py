@@ -34,7 +34,7 @@ NEEDS = ("starlette", "uvicorn")
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 
 
-def find_hand(network: Predictor, file: bytes, wishes: Mapping[str, str]) -> dict[str, Any]:
+def predict_upload(network: Predictor, file: bytes, wishes: Mapping[str, str]) -> dict[str, Any]:
     """The hand in a picture's file, as JSON types.
 
     Args:
@@ -68,7 +68,7 @@ def page() -> str:
 
 
 def server(network: Predictor) -> Starlette:
-    """GET / is the page; POST /hand takes a picture's bytes, with `find_hand`'s wishes in the query.
+    """GET / is the page; POST /hand takes a picture's bytes, with `predict_upload`'s wishes in the query.
 
     Either below any prefix, too: not every proxy takes off what it puts before the path.
     """
@@ -87,7 +87,7 @@ def server(network: Predictor) -> Starlette:
         try:
             file = await read_body(request)
             async with one_at_a_time:
-                return JSONResponse(await run_in_threadpool(find_hand, network, file, request.query_params))
+                return JSONResponse(await run_in_threadpool(predict_upload, network, file, request.query_params))
         except InputError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 

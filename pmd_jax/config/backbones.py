@@ -4,7 +4,7 @@ Kept apart from the network so that a configuration can be checked without impor
 """
 
 # name: feature-map sizes after the stem and the stages → (stem kernel, stem stride, stage strides); no max-pool.
-READINGS = {
+BACKBONES = {
     "64/32/16/8": (3, 1, (1, 2, 2, 2)),  # the paper's network, by our reading
     "32/16/8/8": (7, 2, (1, 2, 2, 1)),  # 2.6 times cheaper
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Row:
+class Method:
     """One network to train and evaluate.
 
     Attributes:
@@ -43,17 +43,19 @@ class Row:
         return self.modality == "depth" or self.distils
 
 
-ROWS = {
-    "depth_teacher": Row("Depth teacher", modality="depth"),
-    "depth_teacher_joint": Row("Depth teacher without 3 sub-networks", modality="depth", heads="joint"),
-    "rgb_baseline": Row("RGB baseline", paper_epe_mm=(("rhd", 20.83), ("stb", 9.62))),
-    "pmd_net_joint": Row(
+METHODS = {
+    "depth_teacher": Method("Depth teacher", modality="depth"),
+    "depth_teacher_joint": Method("Depth teacher without 3 sub-networks", modality="depth", heads="joint"),
+    "rgb_baseline": Method("RGB baseline", paper_epe_mm=(("rhd", 20.83), ("stb", 9.62))),
+    "pmd_net_joint": Method(
         "PMD-Net without 3 sub-networks", distils=True, heads="joint", paper_epe_mm=(("rhd", 16.52), ("stb", 7.60))
     ),
-    "pmd_net": Row("PMD-Net", distils=True, paper_epe_mm=(("rhd", 16.26), ("stb", 7.46))),
-    "pmd_net_unlabelled": Row("PMD-Net + samples without labels", distils=True, unlabelled=True),
-    "pmd_net_refine": Row("PMD-Net + Refine", distils=True, refine=True, paper_epe_mm=(("rhd", 16.45), ("stb", 6.92))),
-    "pmd_net_refine_replace": Row(
+    "pmd_net": Method("PMD-Net", distils=True, paper_epe_mm=(("rhd", 16.26), ("stb", 7.46))),
+    "pmd_net_unlabelled": Method("PMD-Net + samples without labels", distils=True, unlabelled=True),
+    "pmd_net_refine": Method(
+        "PMD-Net + Refine", distils=True, refine=True, paper_epe_mm=(("rhd", 16.45), ("stb", 6.92))
+    ),
+    "pmd_net_refine_replace": Method(
         "PMD-Net + Refine + Random Replacement",
         distils=True,
         refine=True,
@@ -65,5 +67,5 @@ ROWS = {
 
 def needed_teachers(rows: Iterable[str]) -> list[str]:
     """The teacher rows that the given rows are distilled from."""
-    teachers = [ROWS[name].teacher for name in rows]
+    teachers = [METHODS[name].teacher for name in rows]
     return list(dict.fromkeys(name for name in teachers if name is not None))

@@ -96,14 +96,14 @@ def _rendered_cpu() -> Config:
     )
 
 
-def without_joints(config: Config) -> Config:
+def label_free_inputs(config: Config) -> Config:
     """The configuration with crops and depth inputs that need no joints, as for samples that have none."""
     crops = {"default": "mask_box", "large": "large_mask_box"}
     config.data.dataset_config, config.data.depth_origin = crops[config.data.dataset_config], "map"
     return config
 
 
-def longer(config: Config, times: int) -> Config:
+def scale_schedule(config: Config, times: int) -> Config:
     """A configuration with schedules, the teacher's too, that are `times` as long; a warm-up stays as it is."""
 
     def last(optim: OptimConfig) -> OptimConfig:

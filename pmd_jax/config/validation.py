@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pmd_jax.config.backbones import READINGS
+from pmd_jax.config.backbones import BACKBONES
 from pmd_jax.config.datasets import PALM_DATASETS, WITH_MASK_BOX, WRIST_RULES
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.schema import Config, EvaluationConfig, OptimConfig
 from pmd_jax.runtime.errors import ConfigError
 
@@ -23,7 +23,7 @@ def validate(config: Config) -> None:
     optims = (("optim", config.optim), ("teacher.optim", config.teacher.optim))
     _require(len(config.rows) > 0, "rows", config.rows, "name at least one row")
     for row in config.rows:
-        _require(row in ROWS, "rows", row, f"choose from {', '.join(ROWS)}")
+        _require(row in METHODS, "rows", row, f"choose from {', '.join(METHODS)}")
     _require(len(set(config.rows)) == len(config.rows), "rows", config.rows, "name each row once")
     _require(
         1 <= config.augment.block_size <= block_limit,
@@ -36,7 +36,7 @@ def validate(config: Config) -> None:
     for name, low, high in (("box_shift", 0, 0.1), ("box_scale", 1, 1.25), ("light", 0, 1)):
         value = getattr(config.augment, name)
         _require(low <= value <= high, f"augment.{name}", value, f"choose {low} to {high}")
-    _require(config.model.reading in READINGS, "model.reading", config.model.reading, f"choose from {list(READINGS)}")
+    _require(config.model.reading in BACKBONES, "model.reading", config.model.reading, f"choose from {list(BACKBONES)}")
     _require(config.model.width >= 1, "model.width", config.model.width, "choose 1 or more (the paper: 64)")
     blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1
     _require(blocks_ok, "model.blocks", config.model.blocks, "give four numbers of blocks, each 1 or more")
@@ -106,7 +106,7 @@ def _validate_labels(config: Config) -> None:
     _require(share_ok, "data.unlabelled_share", data.unlabelled_share, "choose 0 (as they come) to below 1")
     origins = ("root", "map")
     _require(data.depth_origin in origins, "data.depth_origin", data.depth_origin, f"choose from {', '.join(origins)}")
-    needs_map = any(ROWS[row].unlabelled for row in config.rows)
+    needs_map = any(METHODS[row].unlabelled for row in config.rows)
     remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
     _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
     around_joints = data.dataset in WITH_MASK_BOX and not cropped_without_joints(data.dataset_config)

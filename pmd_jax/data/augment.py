@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Int, Int32, Key, UInt8
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
 from pmd_jax.data.inputs import Batch, Inputs, to_inputs
-from pmd_jax.data.jitter import disturb
+from pmd_jax.data.jitter import jitter_crops
 
 
 def sample_keys(seed: Int32[Any, ""], step: Int32[Any, ""], index: Int32[Any, " b"]) -> Key[Array, " b"]:
@@ -86,4 +86,4 @@ def training_inputs(
     batch = flip(batch, draw_flips(keys, config))
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
-    return to_inputs(batch._replace(rgb=disturb(batch.rgb, keys, config)))
+    return to_inputs(batch._replace(rgb=jitter_crops(batch.rgb, keys, config)))

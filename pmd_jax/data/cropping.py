@@ -55,7 +55,7 @@ def mask_box(mask: Bool[np.ndarray, "h w"], margin: float = MASK_MARGIN) -> Crop
 def crop_margin(uv: Float[np.ndarray, "n 21 2"], size: int = 64) -> float:
     """How many times as wide as their joints' larger extent crops are, in the median, to a hundredth.
 
-    `crop_box`'s own margin where it made them; any other rule has one as well, and `place_in_box` needs it.
+    `crop_box`'s own margin where it made them; any other rule has one as well, and `project_weak_perspective` needs it.
 
     Args:
         uv: joints in crops of `size` pixels, as prepared samples have them.
@@ -63,7 +63,9 @@ def crop_margin(uv: Float[np.ndarray, "n 21 2"], size: int = 64) -> float:
     return round(float(np.median(size / np.ptp(uv, axis=1).max(1))), 2)
 
 
-def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = MARGIN) -> Float[np.ndarray, "*b 21 2"]:
+def project_weak_perspective(
+    pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = MARGIN
+) -> Float[np.ndarray, "*b 21 2"]:
     """Pixels of the picture for joints of unknown place, by the crop rule (`crop_box`) turned round.
 
     Weak perspective: all joints count as equally far from the camera. Their larger extent is then the box's side over
@@ -75,7 +77,7 @@ def place_in_box(pose: Float[Any, "*b 21 3"], box: CropBox, margin: float = MARG
     return (pose[..., :2] - (low + high) / 2) * px_per_unit + _centre(box)
 
 
-def root_in_box(
+def solve_root_translation(
     pose: Float[np.ndarray, "21 3"],
     box: CropBox,
     K: Float[np.ndarray, "3 3"],

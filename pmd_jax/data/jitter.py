@@ -17,7 +17,9 @@ from pmd_jax.config import AugmentConfig
 BORDER = 16  # pixels of reflection around the crop: what a box beside the hand would have shown is not known
 
 
-def disturb(rgb: UInt8[Any, "b 64 64 3"], keys: Key[Array, " b"], config: AugmentConfig) -> UInt8[Array, "b 64 64 3"]:
+def jitter_crops(
+    rgb: UInt8[Any, "b 64 64 3"], keys: Key[Array, " b"], config: AugmentConfig
+) -> UInt8[Array, "b 64 64 3"]:
     """Crops as a careless box and another lamp would have made them, each sample by its own draws."""
     if config.box_shift == 0 and config.box_scale == 1 and config.light == 0:
         return jnp.asarray(rgb)

@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 from jaxtyping import Bool, Float, UInt16
 
-from pmd_jax.config.methods import Row
+from pmd_jax.config.methods import Method
 from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
@@ -20,7 +20,7 @@ SEGMENT_M = 0.12  # how far behind its nearest point a hand reaches; a flat hand
 _CHUNK = 512  # samples whose depth is sorted at once
 
 
-def take_labels_away(columns: Columns, wanted: float, seed: int) -> Columns:
+def subsample_labels(columns: Columns, wanted: float, seed: int) -> Columns:
     """The samples with the labels of `wanted` of them; the others' are gone.
 
     Which are kept follows from the seed and each sample's key alone, so that fewer labels lie within more.
@@ -57,7 +57,7 @@ def _without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
     return Columns(**(columns._asdict() | changed | {"visible": visible, "is_left": is_left}))
 
 
-def training_part(row: Row, columns: Columns) -> Columns:
+def training_subset(row: Method, columns: Columns) -> Columns:
     """What a row is trained on: the labelled samples, and the others where it can use them.
 
     Raises:
@@ -76,7 +76,7 @@ def training_part(row: Row, columns: Columns) -> Columns:
     return part
 
 
-def check_depth(row: Row, columns: Columns, what: str) -> None:
+def check_depth(row: Method, columns: Columns, what: str) -> None:
     """Refuses samples that would show a network nothing but zeros in place of depth.
 
     Args:

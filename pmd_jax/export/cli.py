@@ -26,7 +26,7 @@ from pmd_jax.runtime.files import given_path, read_text, write_json, write_text
 
 if TYPE_CHECKING:
     from pmd_jax.export.formats import Format
-    from pmd_jax.models.saved_model import Exported
+    from pmd_jax.models.saved_model import SavedModel
 
 NAMES = ("orbax", "stablehlo", "onnx")
 SUMMARY, CARD = "export.json", "MODEL_CARD.md"
@@ -86,11 +86,11 @@ def export(checkpoint: str | Path | None, names: Sequence[str], out: Path) -> di
     return summary
 
 
-def describe(exported: Exported) -> dict[str, Any]:
+def describe(exported: SavedModel) -> dict[str, Any]:
     """Which network this is, and what it was exported with."""
     import jax
 
-    from pmd_jax.config.methods import ROWS
+    from pmd_jax.config.methods import METHODS
     from pmd_jax.export.formats import STABLEHLO_VERSION
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.runtime.environment import hardware
@@ -100,7 +100,7 @@ def describe(exported: Exported) -> dict[str, Any]:
         digest.update(jax.device_get(leaf).tobytes())
     return {
         "row": exported.row,
-        "title": ROWS[exported.row].title,
+        "title": METHODS[exported.row].title,
         "parameters": parameter_count(exported.weights.params),
         "weights_sha256": digest.hexdigest(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -157,7 +157,7 @@ def placed(out: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def compare(exported: Exported, formats: dict[str, Format], folder: Path) -> dict[str, Any]:
+def compare(exported: SavedModel, formats: dict[str, Format], folder: Path) -> dict[str, Any]:
     """Reads each format again and compares it with the network in float32, batch norm as it was trained."""
     import jax
     import numpy as np

@@ -13,14 +13,14 @@ from flax import nnx
 from jax import export as jax_export
 from jax.extend.mlir.dialects import stablehlo as stablehlo_dialect
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import normalise_rgb
 from pmd_jax.export.onnx_graph import to_onnx
 from pmd_jax.models import saved_model
 from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.network import build
 from pmd_jax.models.pmd_net import PMDNet
-from pmd_jax.models.saved_model import Exported
+from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.runtime import digest
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -43,17 +43,17 @@ class Format(NamedTuple):
     files: tuple[str, ...]
     runs_on: tuple[str, ...]
     needs: tuple[str, ...]
-    write: Callable[[Exported, Path], None]
+    write: Callable[[SavedModel, Path], None]
     reader: str
 
 
-def in_float32(exported: Exported) -> Exported:
+def in_float32(exported: SavedModel) -> SavedModel:
     """The same network, computing in float32 whatever device this is."""
     config = replace(exported.config, compute_dtype="float32")
-    return exported._replace(network=build(config, ROWS[exported.row], seed=0)[0])
+    return exported._replace(network=build(config, METHODS[exported.row], seed=0)[0])
 
 
-def folded(exported: Exported) -> PMDNet:
+def folded(exported: SavedModel) -> PMDNet:
     """The network with batch norm in its convolutions."""
     return fold(nnx.merge(exported.network.evaluation, *exported.weights, copy=True))
 
@@ -77,15 +77,15 @@ def stablehlo(model: PMDNet) -> bytes:
     return bytes(replace(program, mlir_module_serialized=module).serialize())
 
 
-def _write_orbax(exported: Exported, folder: Path) -> None:
+def _write_orbax(exported: SavedModel, folder: Path) -> None:
     saved_model.write(folder, exported.row, exported.config, exported.weights, (), exported.crop_margin)
 
 
-def _write_stablehlo(exported: Exported, folder: Path) -> None:
+def _write_stablehlo(exported: SavedModel, folder: Path) -> None:
     (folder / "model.stablehlo").write_bytes(stablehlo(folded(in_float32(exported))))
 
 
-def _write_onnx(exported: Exported, folder: Path) -> None:
+def _write_onnx(exported: SavedModel, folder: Path) -> None:
     (folder / "model.onnx").write_bytes(to_onnx(folded(in_float32(exported))).SerializeToString())
 
 

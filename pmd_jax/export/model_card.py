@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import hand
 from pmd_jax.evaluate import metrics
 from pmd_jax.export.formats import FORMATS
-from pmd_jax.models.saved_model import Exported
+from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.runtime.files import read_text
 from pmd_jax.viz import templates
 
@@ -50,7 +50,7 @@ SOURCES = {
 }
 
 
-def find_records(source: Path, exported: Exported) -> dict[str, Any] | None:
+def find_records(source: Path, exported: SavedModel) -> dict[str, Any] | None:
     """The results.json of the run that trained a network, or None if it is not there.
 
     It lies in the export's folder where an export has put it, else in the run's, one or two above. A file of another
@@ -66,21 +66,21 @@ def find_records(source: Path, exported: Exported) -> dict[str, Any] | None:
     return None
 
 
-def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] | None) -> str:
+def render(exported: SavedModel, summary: dict[str, Any], records: dict[str, Any] | None) -> str:
     """The card as Markdown.
 
     Args:
         summary: the content of export.json.
         records: of results.json; see `find_records`.
     """
-    config, row = exported.config, ROWS[exported.row]
+    config, row = exported.config, METHODS[exported.row]
     figures = records["rows"][exported.row] if records else {}
     auc, auc_range = metrics.find_auc(figures)
     return templates.render(
         "model_card.md",
         config=config,
         row=row,
-        teacher=ROWS[row.teacher].title if row.teacher else None,
+        teacher=METHODS[row.teacher].title if row.teacher else None,
         summary=summary,
         records=records,
         figures=figures,
@@ -90,7 +90,7 @@ def render(exported: Exported, summary: dict[str, Any], records: dict[str, Any] 
         source=SOURCES.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,
-        without_joints=cropped_without_joints(config.data.dataset_config),
+        label_free_inputs=cropped_without_joints(config.data.dataset_config),
         joint_names=hand.JOINT_NAMES,
         formats=FORMATS,
     )

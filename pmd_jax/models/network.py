@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import Row
+from pmd_jax.config.methods import Method
 from pmd_jax.models.pmd_net import PMDNet, Prediction
 
 Tree = Any  # nested dicts of arrays
@@ -47,7 +47,7 @@ def compute_dtype(name: str) -> jnp.dtype:
     return jnp.dtype(name)
 
 
-def initial_key(config: Config, row: Row, seed: int) -> jax.Array:
+def initial_key(config: Config, row: Method, seed: int) -> jax.Array:
     """What a row's initial weights are drawn from.
 
     Rows of one seed start from the same numbers wherever their shapes agree, so that a baseline and its student differ
@@ -59,7 +59,7 @@ def initial_key(config: Config, row: Row, seed: int) -> jax.Array:
     return jax.random.fold_in(key, 1) if is_apart else key
 
 
-def build(config: Config, row: Row, seed: int) -> tuple[Network, Weights]:
+def build(config: Config, row: Method, seed: int) -> tuple[Network, Weights]:
     """A row's network and its initial weights, which depend on the seed, the architecture and `initial_key` only."""
 
     model = PMDNet(

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pmd_jax.config.backbones import READINGS
+from pmd_jax.config.backbones import BACKBONES
 from pmd_jax.models import dtypes
 from pmd_jax.models.winograd import conv_general_dilated
 
@@ -105,14 +105,14 @@ class ResNet(nnx.Module):
         channels: of the input: 3 for RGB, 1 for depth.
         width: channels of the first stage; the feature has 8 · width values (64 → 512, ResNet-34).
         blocks: basic blocks in each of the four stages ((3, 4, 6, 3) is ResNet-34).
-        reading: a name in `READINGS`.
+        reading: a name in `BACKBONES`.
         dtype: of the computation; parameters and statistics stay float32.
     """
 
     def __init__(
         self, channels: int, *, width: int, blocks: tuple[int, ...], reading: str, dtype: jnp.dtype, rngs: nnx.Rngs
     ):
-        kernel, stem_stride, strides = READINGS[reading]
+        kernel, stem_stride, strides = BACKBONES[reading]
         self.stem = conv(channels, width, kernel, stem_stride, dtype, rngs)
         self.norm: Norm = batch_norm(width, dtype, rngs)
         layers, channels_in = [], width

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 
 from pmd_jax.config import Config, from_dict, to_dict
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
 from pmd_jax.models.network import Network, Weights, build
 from pmd_jax.runtime import digest
@@ -30,7 +30,7 @@ FORMAT = 1
 DESCRIPTION, WEIGHTS, LABELS_FILE = "network.json", "weights", "labels.txt"
 
 
-class Exported(NamedTuple):
+class SavedModel(NamedTuple):
     """What an export folder holds."""
 
     row: str
@@ -79,7 +79,7 @@ def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iter
     """The files of a network, into a folder that may hold others. Called and raises as `save`."""
     save_tree(folder / WEIGHTS, weights._asdict())  # whole when this returns, whichever process wrote it
     if jax.process_index() == 0:
-        described = {"format": FORMAT, "row": row, "title": ROWS[row].title, "crop_margin": crop_margin}
+        described = {"format": FORMAT, "row": row, "title": METHODS[row].title, "crop_margin": crop_margin}
         write_json(folder / DESCRIPTION, {**described, "config": to_dict(config)})
         if keys := sorted(labels):
             write_text(folder / LABELS_FILE, "\n".join(keys) + "\n")
@@ -99,7 +99,7 @@ def _replacing(folder: Path, unfinished: Path):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def read(folder: str | Path) -> Exported:
+def read(folder: str | Path) -> SavedModel:
     """Rebuilds the network of an export folder.
 
     Raises:
@@ -108,9 +108,9 @@ def read(folder: str | Path) -> Exported:
     folder = Path(folder)
     row, config, margin = describe(folder)
     require_readable(folder)
-    network, initial = build(config, ROWS[row], seed=0)
+    network, initial = build(config, METHODS[row], seed=0)
     weights = Weights(**load_tree(folder / WEIGHTS, initial._asdict()))
-    return Exported(row, config, network, weights, margin)
+    return SavedModel(row, config, network, weights, margin)
 
 
 def require_readable(folder: Path) -> None:
@@ -132,7 +132,7 @@ def describe(folder: Path) -> tuple[str, Config, float]:
             )
         row, config = described["row"], from_dict(described["config"])
         margin = float(described.get("crop_margin", cropping.MARGIN))  # older ones were all cropped around joints
-        if row not in ROWS:
+        if row not in METHODS:
             raise KeyError(row)
         if not 0 < margin < 100:  # also false for NaN
             raise ValueError(f"crop_margin = {margin}")

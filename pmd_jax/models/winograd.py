@@ -87,8 +87,8 @@ def device_by_device(
     """A convolution by a kernel that is rounded, so that its gradient is summed over the devices before it is rounded.
 
     XLA's partitioner sums the devices' parts of a gradient where they arise, in the rounded dtype. Where a mesh is
-    known (`compiled_step.LoopStep`), each device therefore convolves its own images, and the kernel's gradient, cast
-    back, is summed in the kernel's dtype.
+    known (`compiled_step.CompiledStep`), each device therefore convolves its own images, and the kernel's gradient,
+    cast back, is summed in the kernel's dtype.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if x.dtype == kernel.dtype or mesh.empty or DATA not in mesh.axis_names:

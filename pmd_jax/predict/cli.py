@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pmd_jax.predict import images, pipeline, video
 from pmd_jax.predict.boxes import assign, read_boxes
 from pmd_jax.predict.hand_pose import SIDES
-from pmd_jax.predict.writers import FORMATS, HandFiles
+from pmd_jax.predict.writers import FORMATS, HandWriter
 from pmd_jax.runtime.cli import set_up_jax
 from pmd_jax.runtime.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError, sentence_of
 from pmd_jax.runtime.files import given_path
@@ -75,20 +75,22 @@ def _by_kind(files: Sequence[Path]) -> str:
     return ", ".join(names[0] + others for names, others in zip(kinds.values(), more, strict=True))
 
 
-def predict(sources: Sources, checkpoint: Path | None, settings: pipeline.Settings, files: HandFiles) -> list[str]:
+def predict(
+    sources: Sources, checkpoint: Path | None, settings: pipeline.InferenceOptions, files: HandWriter
+) -> list[str]:
     """Looks at everything and writes it; returns a sentence for each file that could not be used to its end."""
     from pmd_jax.predict import predictor
 
     network = predictor.load(checkpoint)
     problems: list[str] = []
-    found = pipeline.in_pictures(network, sources.pictures, settings, problems)
+    found = pipeline.predict_images(network, sources.pictures, settings, problems)
     for one in tqdm(found, total=len(sources.pictures), unit=" pictures", disable=None if sources.pictures else True):
         files.add(one)
     for source in sources.videos:
         try:
             opened = video.Video(source)
             with files.of_video(opened):
-                found = pipeline.in_video(network, opened, settings)
+                found = pipeline.predict_video(network, opened, settings)
                 for one in tqdm(found, total=opened.frames or None, unit=" pictures", desc=opened.name, disable=None):
                     files.add(one)
         except InputError as error:  # what was read of it is kept, and the others go on
@@ -107,11 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(sentence, file=sys.stderr)
         films = [source for source in sources.videos if isinstance(source, Path)]
         boxes = assign(read_boxes(options.boxes), [*sources.pictures, *films], options.boxes) if options.boxes else {}
-        settings = pipeline.Settings(
+        settings = pipeline.InferenceOptions(
             options.box, boxes, options.mirror, options.smooth, options.side, options.hand_scale_m
         )
         set_up_jax()
-        with HandFiles(options.out, options.format, options.overlay, options.turntable) as files:
+        with HandWriter(options.out, options.format, options.overlay, options.turntable) as files:
             try:
                 problems = predict(sources, options.checkpoint, settings, files)
             except KeyboardInterrupt:

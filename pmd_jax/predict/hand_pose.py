@@ -23,8 +23,8 @@ class HandPose:
         joints: relative to the middle MCP (joint 9), in hand scales: the distance from joint 0 to joint 9 is about one.
             Axes as the camera's: x right, y down, z away from it.
         uv_px: pixels of the picture, u right, v down, centres at integers.
-        uv_is_approximate: they were placed by the crop rule (`cropping.place_in_box`), so they are as good as the box.
-            False where the camera and the root's depth were given.
+        uv_is_approximate: they were placed by the crop rule (`cropping.project_weak_perspective`), so they are as
+            good as the box. False where the camera and the root's depth were given.
         xyz_m: metres, same axes; None where the hand's scale is not known.
         xyz_is_absolute: `xyz_m` is relative to the camera; else to joint 9.
         box: the square of the picture that the network saw.
@@ -81,7 +81,7 @@ def checked_box(box: tuple[float, float, float], picture: UInt8[np.ndarray, "h w
     return CropBox(x0, y0, side)
 
 
-def in_picture(
+def place_hand(
     joints: Float[np.ndarray, "21 3"],
     box: CropBox,
     K: Float[np.ndarray, "3 3"] | None = None,
@@ -103,13 +103,13 @@ def in_picture(
             raise InputError(f"{name} = {length}: give metres, a number > 0.")
     root, depth = np.zeros(3), None  # in hand scales
     if K is None:
-        uv_px = cropping.place_in_box(joints, box, margin)
+        uv_px = cropping.project_weak_perspective(joints, box, margin)
     else:
         camera = _checked_intrinsics(K)
         depth = None if hand_scale_m is None or root_depth_m is None else root_depth_m / hand_scale_m
         if depth is not None and depth + joints[:, 2].min() <= 0:
             raise InputError(f"root_depth_m = {root_depth_m}: a part of the hand would lie behind the camera.")
-        root = cropping.root_in_box(joints, box, camera, depth, margin)
+        root = cropping.solve_root_translation(joints, box, camera, depth, margin)
         uv_px = hand.project(joints + root, camera)
     absolute = depth is not None
     xyz_m = None if hand_scale_m is None else ((joints + root * absolute) * hand_scale_m).astype(np.float32)

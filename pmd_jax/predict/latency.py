@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import build
-from pmd_jax.models.saved_model import Exported
+from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.predict.predictor import Predictor
 
 
@@ -37,5 +37,5 @@ def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 
 
 def _predictor(config: Config) -> Predictor:
     row = config.rows[0]
-    network, weights = build(config, ROWS[row], config.seed)
-    return Predictor(Exported(row, config, network, jax.device_get(weights)))
+    network, weights = build(config, METHODS[row], config.seed)
+    return Predictor(SavedModel(row, config, network, jax.device_get(weights)))

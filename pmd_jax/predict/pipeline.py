@@ -15,10 +15,10 @@ from jaxtyping import Float, UInt8
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
-from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, in_picture
+from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import read_picture
 from pmd_jax.predict.predictor import Predictor
-from pmd_jax.predict.tracking import Follower, OneEuroFilter
+from pmd_jax.predict.tracking import OneEuroFilter, PatchTracker
 from pmd_jax.predict.video import Video
 from pmd_jax.runtime.cores import usable_cores
 from pmd_jax.runtime.errors import InputError
@@ -27,7 +27,7 @@ BATCH = 32  # pictures at once through the network
 
 
 @dataclass(frozen=True)
-class Settings:
+class InferenceOptions:
     """How to look. Boxes are (x0, y0, side) in pixels; see `Predictor.from_image` for the rest.
 
     Attributes:
@@ -61,7 +61,7 @@ class Settings:
             raise InputError(f"{where}: {error}") from None
 
 
-class Found(NamedTuple):
+class FramePrediction(NamedTuple):
     """A hand, and where it was found."""
 
     file: str
@@ -78,9 +78,9 @@ class _Look(NamedTuple):
     box_from: str
 
 
-def in_pictures(
-    predictor: Predictor, paths: Sequence[Path], settings: Settings, problems: list[str]
-) -> Iterator[Found]:
+def predict_images(
+    predictor: Predictor, paths: Sequence[Path], settings: InferenceOptions, problems: list[str]
+) -> Iterator[FramePrediction]:
     """One hand a picture. While the network sees one batch, threads read the next.
 
     Args:
@@ -107,22 +107,26 @@ def in_pictures(
             yield from _hands(predictor, looks, size, settings)
 
 
-def _hands(predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: Settings) -> Iterator[Found]:
+def _hands(
+    predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: InferenceOptions
+) -> Iterator[FramePrediction]:
     crops = np.zeros((size, 64, 64, 3), np.uint8)  # always full, as each size would be compiled anew
     for row, (_, look) in enumerate(looks):
         crops[row] = look.crop
     joints = predictor.of_crops(crops, settings.mirror)
     for (path, look), pose in zip(looks, joints, strict=False):
         found = _place(predictor, pose, look.box, settings)
-        yield Found(str(path), None, None, found, look.box_from, None)
+        yield FramePrediction(str(path), None, None, found, look.box_from, None)
 
 
-def _place(predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox, settings: Settings) -> HandPose:
-    return in_picture(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side, margin=predictor.crop_margin)
+def _place(
+    predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox, settings: InferenceOptions
+) -> HandPose:
+    return place_hand(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side, margin=predictor.crop_margin)
 
 
-def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator[Found]:
-    """One hand a picture; each next box follows the last joints (`Follower`), and starts anew if they leave.
+def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions) -> Iterator[FramePrediction]:
+    """One hand a picture; each next box follows the last joints (`PatchTracker`), and starts anew if they leave.
 
     A box that is given for a picture of the video goes before the one that follows.
 
@@ -139,7 +143,7 @@ def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator
         if box is None or not _is_inside(box, rgb):
             (box, box_from), follower = settings.box_of(video.name, rgb, number), None
         joints = predictor.of_crops(cropping.crop_rgb(rgb, box, 64)[None], settings.mirror)[0]
-        follower = follower or Follower(rgb, joints, box, predictor.crop_margin)
+        follower = follower or PatchTracker(rgb, joints, box, predictor.crop_margin)
         follower.saw(rgb, joints, box)
         uv_px = follower.place(joints)
         if settings.smooth:
@@ -148,7 +152,7 @@ def in_video(predictor: Predictor, video: Video, settings: Settings) -> Iterator
             uv_px = smooth_place(uv_px / unit) * unit
         found = _place(predictor, joints, box, settings)
         found = dataclasses.replace(found, uv_px=uv_px.astype(np.float32))
-        yield Found(video.name, number, time_s, found, box_from, rgb)
+        yield FramePrediction(video.name, number, time_s, found, box_from, rgb)
 
 
 def _is_inside(box: CropBox, rgb: UInt8[np.ndarray, "h w 3"]) -> bool:

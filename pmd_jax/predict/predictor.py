@@ -10,14 +10,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
 from pmd_jax.data.inputs import normalise_rgb
 from pmd_jax.models import saved_model
 from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.pmd_net import PMDNet
 from pmd_jax.models.row_parts import in_row_parts
-from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, in_picture
+from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import as_picture
 from pmd_jax.runtime.errors import CheckpointError, ConfigError
 from pmd_jax.runtime.files import given_path
@@ -33,7 +33,7 @@ class Predictor:
         crop_margin: how many times as wide as the joints' larger extent its training crops were: 1.5 around joints.
     """
 
-    def __init__(self, exported: saved_model.Exported):
+    def __init__(self, exported: saved_model.SavedModel):
         self.row, self.config, self.crop_margin = exported.row, exported.config, exported.crop_margin
         graph, params = nnx.split(in_row_parts(fold(nnx.merge(exported.network.evaluation, *exported.weights))))
         self._params = jax.device_put(params)
@@ -89,7 +89,7 @@ class Predictor:
         square = central_square(picture) if box is None else checked_box(box, picture)
         crop = cropping.crop_rgb(picture, square, 64)
         joints = self.of_crops(crop[None], mirror)[0]
-        return in_picture(joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin)
+        return place_hand(joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin)
 
     def of_crops(self, rgb: UInt8[np.ndarray, "b 64 64 3"], mirror: bool) -> Float[np.ndarray, "b 21 3"]:
         """As `__call__`; if `mirror`, by way of the mirrored crops."""
@@ -105,7 +105,7 @@ def load(path: str | Path | None = None) -> Predictor:
     return Predictor(read_student(path))
 
 
-def read_student(path: str | Path | None = None) -> saved_model.Exported:
+def read_student(path: str | Path | None = None) -> saved_model.SavedModel:
     """The network of an export folder that sees RGB.
 
     Args:
@@ -119,6 +119,6 @@ def read_student(path: str | Path | None = None) -> saved_model.Exported:
         raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
     path = DEMO if path is None else given_path(path)
     exported = saved_model.read(path)
-    if ROWS[exported.row].modality != "rgb":
+    if METHODS[exported.row].modality != "rgb":
         raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")
     return exported

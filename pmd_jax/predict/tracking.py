@@ -23,7 +23,7 @@ SETTLE = 0.3  # share of the newest joints in those that make the box, for the n
 ALIKE = 0.5  # a patch that differs by more than this share of its contrast is given up for a new one
 
 
-class Follower:
+class PatchTracker:
     """Holds where the pose's origin is and how many pixels a hand scale takes, from picture to picture.
 
     Args:
@@ -40,7 +40,7 @@ class Follower:
         margin: float = cropping.MARGIN,
     ):
         self._margin = margin
-        uv_px = cropping.place_in_box(joints, box, margin)
+        uv_px = cropping.project_weak_perspective(joints, box, margin)
         self.px_per_scale = float(np.ptp(uv_px, axis=0).max() / np.ptp(joints[:, :2], axis=0).max())
         self.origin_px = uv_px[0] - joints[0, :2] * self.px_per_scale
         self._joints = joints

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from pmd_jax.data.hand import JOINT_NAMES
 from pmd_jax.predict.images import read_picture
-from pmd_jax.predict.pipeline import Found
+from pmd_jax.predict.pipeline import FramePrediction
 from pmd_jax.predict.video import Video, mp4_writer
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import replacing
@@ -32,7 +32,7 @@ class _Turn(NamedTuple):
     time_s: float
 
 
-class HandFiles:
+class HandWriter:
     """Where found hands go; a context. Whatever ends it, the lines of the hands that came stay.
 
     Args:
@@ -57,7 +57,7 @@ class HandFiles:
         self._film: list[_Turn] | None = None
         self._write_overlay = None
 
-    def __enter__(self) -> HandFiles:
+    def __enter__(self) -> HandWriter:
         if self.folder is not None:
             _require_writable(self.folder)
         return self
@@ -66,7 +66,7 @@ class HandFiles:
         if self._lines is not None:
             self._lines.close()
 
-    def add(self, found: Found) -> None:
+    def add(self, found: FramePrediction) -> None:
         """The next hand. Nothing is written before the first.
 
         Raises:
@@ -101,7 +101,7 @@ class HandFiles:
         except InputError as error:  # the picture is gone since it was looked at
             self.problems.append(f"{error} Its joints are kept.")
 
-    def _draw(self, found: Found) -> None:
+    def _draw(self, found: FramePrediction) -> None:
         from pmd_jax.predict.overlays import TURNS, overlay, turntable  # loads Matplotlib: only when something is drawn
 
         if self._film is not None:
@@ -203,7 +203,7 @@ def _csv_line(values: Iterable[Any]) -> str:
     return text.getvalue()
 
 
-def as_record(found: Found) -> dict[str, Any]:
+def as_record(found: FramePrediction) -> dict[str, Any]:
     """A line of joints.jsonl. Frames and units: `HandPose`."""
     moment = {} if found.frame is None else {"frame": found.frame, "time_s": round(found.time_s or 0.0, 4)}
     return {"file": found.file, **moment, "box_from": found.box_from, **found.hand.as_dict()}
@@ -215,7 +215,7 @@ def columns() -> list[str]:
     return place + [f"{joint}_{what}" for joint in JOINT_NAMES for what in ("x", "y", "z", "u_px", "v_px")]
 
 
-def as_row(found: Found) -> dict[str, Any]:
+def as_row(found: FramePrediction) -> dict[str, Any]:
     """A line of joints.csv: joints in hand scales and pixels; metres are x, y, z times the hand's scale."""
     record = as_record(found)
     joints = np.concatenate([record["joints"], record["uv_px"]], axis=1).ravel().tolist()

@@ -16,7 +16,7 @@ from pmd_jax.config import (
     config_hash,
     validate,
 )
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime.errors import ConfigError
 
 
@@ -91,7 +91,7 @@ def resolve(study: Study, name: str, seed: int) -> Config:
             raise ConfigError(f"Variant {name!r} of {study.name} changes {path!r}, which is no field of config.py.")
         setattr(branch, last, value)
     config.rows, config.seed, config.name = (variant.row,), seed, variant.row
-    return as_teacher(config, variant.row) if ROWS[variant.row].modality == "depth" else config
+    return as_teacher(config, variant.row) if METHODS[variant.row].modality == "depth" else config
 
 
 def as_teacher(config: Config, row: str) -> Config:
@@ -111,7 +111,7 @@ def teacher_of(config: Config) -> Config | None:
 
     It is the same whatever split its students are read on: nothing is chosen by a teacher's own figures.
     """
-    teacher = ROWS[config.rows[0]].teacher
+    teacher = METHODS[config.rows[0]].teacher
     if teacher is None:
         return None
     config = as_teacher(config, teacher)
@@ -124,7 +124,7 @@ def identity(config: Config) -> str:
 
     Fields that the row does not read count as their defaults.
     """
-    config, default, row = copy.deepcopy(config), Config(), ROWS[config.rows[0]]
+    config, default, row = copy.deepcopy(config), Config(), METHODS[config.rows[0]]
     config.seed, config.name = default.seed, default.name
     config.data.data_dir, config.data.manual_dir = default.data.data_dir, default.data.manual_dir
     config.tensorboard, config.log_every = default.tensorboard, default.log_every

@@ -5,8 +5,8 @@ The paper does not do this; it is where the depth teacher pays most. Light to im
 
 from __future__ import annotations
 
-from pmd_jax.config.methods import ROWS
-from pmd_jax.config.presets import longer, paper, without_joints
+from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import label_free_inputs, paper, scale_schedule
 from pmd_jax.study.definitions import Study, Variant
 
 NAME = "labels"
@@ -22,12 +22,12 @@ def labels(dataset: str) -> Study:
     With all labels there is nothing left to learn from without one, so that row ends before.
     """
     variants = {
-        f"{row}/{count}": Variant(row, f"{ROWS[row].title}, {_words(count)}", {"data.labelled": float(labelled)})
+        f"{row}/{count}": Variant(row, f"{METHODS[row].title}, {_words(count)}", {"data.labelled": float(labelled)})
         for row in ROW_NAMES
         for count, labelled in COUNTS.items()
-        if labelled or not ROWS[row].unlabelled
+        if labelled or not METHODS[row].unlabelled
     }
-    base = longer(without_joints(paper(dataset)), ENOUGH.get(dataset, 1))
+    base = scale_schedule(label_free_inputs(paper(dataset)), ENOUGH.get(dataset, 1))
     note = (
         "All rows of a seed have the same steps, labels and crops. The crops go around the hand's pixels and depths "
         "count from the depth map itself, so that a sample without labels needs none for its inputs either. The labels "
@@ -38,11 +38,11 @@ def labels(dataset: str) -> Study:
 
 def label_steps(dataset: str) -> Study:
     """3,000 labels with the tables' schedule and a longer one: variants are called "<row>/<times the schedule>"."""
-    base = without_joints(paper(dataset))
+    base = label_free_inputs(paper(dataset))
     base.data.labelled = 3000.0
     variants = {}
     for times, title in LENGTHS.items():
-        lasting = longer(base, int(times))
+        lasting = scale_schedule(base, int(times))
         changes = {
             "optim.steps": lasting.optim.steps,
             "optim.decay_steps": lasting.optim.decay_steps,
@@ -50,14 +50,14 @@ def label_steps(dataset: str) -> Study:
             "teacher.optim.decay_steps": lasting.teacher.optim.decay_steps,
         }
         for row in ROW_NAMES:
-            variants[f"{row}/{times}"] = Variant(row, f"{ROWS[row].title}, {title}", changes)
+            variants[f"{row}/{times}"] = Variant(row, f"{METHODS[row].title}, {title}", changes)
     note = "3,000 labels. A short training ends before the few labels do: what the others are worth shows later."
     return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)
 
 
 def label_weights(dataset: str) -> Study:
     """How much the teacher's pose weighs against a label, and the share of a batch without labels, at 3,000 labels."""
-    base = without_joints(paper(dataset))
+    base = label_free_inputs(paper(dataset))
     base.data.labelled, base.data.eval_split = 3000.0, "validation"
     base.data.validation = base.data.validation or 2000
     row = "pmd_net_unlabelled"
@@ -75,7 +75,7 @@ def label_weights(dataset: str) -> Study:
 def label_free(dataset: str) -> Study:
     """What crops and depths cost that need no joints: all labels, one choice at a time."""
     base = paper(dataset)
-    box = {"data.dataset_config": without_joints(paper(dataset)).data.dataset_config}
+    box = {"data.dataset_config": label_free_inputs(paper(dataset)).data.dataset_config}
     origin = {"data.depth_origin": "map"}
     variants = {
         "depth_joints": Variant("depth_teacher", "Depth teacher, box around the joints, depth from the root"),

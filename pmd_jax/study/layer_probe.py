@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.inputs import images_of, to_inputs
@@ -50,10 +50,10 @@ def quadratic(pose: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n q"]:
     return np.concatenate([flat, flat[:, rows] * flat[:, columns]], axis=1)
 
 
-def layers_of(exported: saved_model.Exported, columns: Columns, mesh: Mesh) -> Layers:
+def layers_of(exported: saved_model.SavedModel, columns: Columns, mesh: Mesh) -> Layers:
     """The layers that Eq. 3 compares, of a trained network on every sample: feature, and each head before its ReLU."""
     config = replace(exported.config, model=replace(exported.config.model, hidden_before_relu=True))
-    row = ROWS[exported.row]
+    row = METHODS[exported.row]
     network, _ = build(config, row, seed=0)
 
     def layers(weights, batch):
@@ -68,9 +68,9 @@ def layers_of(exported: saved_model.Exported, columns: Columns, mesh: Mesh) -> L
 
 
 def measure(
-    teacher: saved_model.Exported,
-    student: saved_model.Exported,
-    baseline: saved_model.Exported,
+    teacher: saved_model.SavedModel,
+    student: saved_model.SavedModel,
+    baseline: saved_model.SavedModel,
     fit: Columns,
     held_out: Columns,
     mesh: Mesh,

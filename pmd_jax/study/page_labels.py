@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS
 from pmd_jax.runtime.files import write_bytes
 from pmd_jax.study import result_files
@@ -22,7 +22,7 @@ from pmd_jax.study.label_efficiency import (
     label_weights,
     labels,
 )
-from pmd_jax.study.statistics import interval, markdown, with_interval
+from pmd_jax.study.statistics import format_ci, interval, markdown
 from pmd_jax.viz import charts
 
 Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<labels>" → its figures, as study_results.read gives them
@@ -95,9 +95,9 @@ def _tables(rows: Rows, what: str, heads: Mapping[str, str]) -> list[str]:
     errors, gains = [], []
     for row in ROW_NAMES:
         by_column = [list(_epe_mm(rows, row, column).values()) for column in heads]
-        errors.append([ROWS[row].title, *(_cell(values, ".2f") for values in by_column)])
+        errors.append([METHODS[row].title, *(_cell(values, ".2f") for values in by_column)])
         if row != BASELINE:
-            gains.append([ROWS[row].title, *(_cell(_percent(rows, row, key, key), "+.1f") for key in heads)])
+            gains.append([METHODS[row].title, *(_cell(_percent(rows, row, key, key), "+.1f") for key in heads)])
     return [
         markdown([what, *heads.values()], errors),
         "Against the RGB baseline of the same column, seed by seed, in percent:",
@@ -111,13 +111,13 @@ def _against_all(rows: Rows) -> list[str]:
     if not behind:
         return []
     return [
-        f"{ROWS[TAUGHT].title} with {_head(FEW)} labels, against the RGB baseline with all labels: "
-        f"{with_interval(behind, '+.1f')} %."
+        f"{METHODS[TAUGHT].title} with {_head(FEW)} labels, against the RGB baseline with all labels: "
+        f"{format_ci(behind, '+.1f')} %."
     ]
 
 
 def _cell(values: list[float], form: str) -> str:
-    return f"{with_interval(values, form)}{f' ({len(values)} seeds)' * (len(values) > 1)}" if values else "–"
+    return f"{format_ci(values, form)}{f' ({len(values)} seeds)' * (len(values) > 1)}" if values else "–"
 
 
 def _head(count: str) -> str:
@@ -130,5 +130,5 @@ def _figure(rows: Rows) -> bytes:
         by_place = {place: _epe_mm(rows, row, count) for place, count in enumerate(COUNTS)}
         known = [(place, *interval(by_seed.values())) for place, by_seed in by_place.items() if by_seed]
         if known:
-            points[ROWS[row].title] = np.array(known, float).T
+            points[METHODS[row].title] = np.array(known, float).T
     return charts.svg_bytes(charts.epe_by_labels(points, [_head(count) for count in COUNTS]))

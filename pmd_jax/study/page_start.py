@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS
 from pmd_jax.study import result_files
-from pmd_jax.study.statistics import markdown, with_interval
+from pmd_jax.study.statistics import format_ci, markdown
 from pmd_jax.study.teacher_start import ROW_NAMES, STARTS, teacher_start
 
 Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<start>" → its figures, as study_results.read gives them
@@ -42,13 +42,13 @@ def section(results: Path, facts: Callable[[Rows, list[str]], str]) -> list[str]
 def _table(rows: Rows) -> str:
     """Each network both ways, and what the teacher gives the student; differences are taken seed by seed."""
     baseline = rows.get(BASELINE, {}).get("epe_mm", {})
-    lines = [[ROWS[BASELINE].title, _cell(baseline), _cell(baseline), "–"]]
+    lines = [[METHODS[BASELINE].title, _cell(baseline), _cell(baseline), "–"]]
     for row in ROW_NAMES:
         same, apart = (rows.get(f"{row}/{start}", {}).get("epe_mm", {}) for start in STARTS)
-        lines.append([ROWS[row].title, _cell(same), _cell(apart), _cell(_less(apart, same), "+.2f")])
+        lines.append([METHODS[row].title, _cell(same), _cell(apart), _cell(_less(apart, same), "+.2f")])
         if row == STUDENT:
             gains = [_cell(_less(by_seed, baseline), "+.2f") for by_seed in (same, apart)]
-            lines.append([f"{ROWS[row].title} less {ROWS[BASELINE].title}", *gains, ""])
+            lines.append([f"{METHODS[row].title} less {METHODS[BASELINE].title}", *gains, ""])
     return markdown(["network", *STARTS.values(), "difference"], lines)
 
 
@@ -58,4 +58,4 @@ def _less(ours: BySeed, theirs: BySeed) -> BySeed:
 
 def _cell(by_seed: BySeed, form: str = ".2f") -> str:
     seeds = f" ({len(by_seed)} seeds)" * (len(by_seed) > 1)
-    return f"{with_interval(by_seed.values(), form)}{seeds}" if by_seed else "–"
+    return f"{format_ci(by_seed.values(), form)}{seeds}" if by_seed else "–"

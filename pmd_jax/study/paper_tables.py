@@ -13,7 +13,7 @@ from typing import Any
 from pmd_jax.config import (
     TeacherConfig,
 )
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import paper
 from pmd_jax.study.definitions import Study, Variant
 
@@ -35,7 +35,7 @@ def table1(dataset: str) -> Study:
 
 def table2(dataset: str) -> Study:
     rows = ("rgb_baseline", "pmd_net_joint", "pmd_net", "pmd_net_refine", "pmd_net_refine_replace")
-    variants = {row: Variant(row, ROWS[row].title, published=dict(ROWS[row].paper_epe_mm)) for row in rows}
+    variants = {row: Variant(row, METHODS[row].title, published=dict(METHODS[row].paper_epe_mm)) for row in rows}
     variants["depth_teacher"] = Variant("depth_teacher", "Depth baseline (sees depth; Figure 6)")
     title = "Table 2: the parts of PMD-Net"
     return Study("table2", title, dataset, paper(dataset), variants, shows_poses=True, probes_layers=True)
@@ -43,7 +43,7 @@ def table2(dataset: str) -> Study:
 
 def table3(dataset: str) -> Study:
     published = {"pmd_net_joint": 5.90, "pmd_net": 6.01, "pmd_net_refine": 6.09}
-    variants = {row: Variant(row, ROWS[row].title, published={"paper": ms}) for row, ms in published.items()}
+    variants = {row: Variant(row, METHODS[row].title, published={"paper": ms}) for row, ms in published.items()}
     note = (
         "One picture at a time, from the crop in memory to the joints in memory; the time depends on the structure "
         "alone, so the networks are not trained. The paper measured on a TITAN Xp with PyTorch."

@@ -18,7 +18,7 @@ from pmd_jax.runtime.files import write_text
 from pmd_jax.study import page_figures, page_labels, page_start, result_files
 from pmd_jax.study.definitions import Study
 from pmd_jax.study.paper_tables import SWEEPS, TABLES
-from pmd_jax.study.statistics import markdown, with_interval
+from pmd_jax.study.statistics import format_ci, markdown
 
 INTRODUCTION = """\
 # Results
@@ -197,7 +197,7 @@ def _times(study: Study, rows: Mapping[str, Any]) -> str:
 def _cell(by_seed: Mapping[str, float] | None, digits: int) -> str:
     if not by_seed:
         return "not measured"
-    return with_interval(by_seed.values(), f".{digits}f")
+    return format_ci(by_seed.values(), f".{digits}f")
 
 
 def _difference(by_seed: Mapping[str, float], baseline: Mapping[str, float], digits: int = 2) -> str:
@@ -205,7 +205,7 @@ def _difference(by_seed: Mapping[str, float], baseline: Mapping[str, float], dig
     pairs = [by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline]
     if not pairs:
         return "–"
-    return with_interval(pairs, f"+.{digits}f")
+    return format_ci(pairs, f"+.{digits}f")
 
 
 def _seeds(by_seed: Mapping[str, float]) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime.files import locked, read_arrays, read_text
 from pmd_jax.study import result_files
 from pmd_jax.study.definitions import Run, Study, identity, resolve
@@ -116,7 +116,7 @@ def record_examples(study: Study, folders: Folders) -> None:
             return
         saved = read_arrays(path)
         chosen = np.linspace(0, len(saved["rgb"]) - 1, EXAMPLES).astype(int)
-        poses[ROWS[name].title] = saved[f"pose_{name}"][chosen]
+        poses[METHODS[name].title] = saved[f"pose_{name}"][chosen]
         shared = {key: saved[key][chosen] for key in ("rgb", "depth", "K", "xyz_m")}
     tree = {key: encode(array) for key, array in shared.items()}
     with locked(folders.lock):

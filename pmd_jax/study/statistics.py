@@ -17,7 +17,7 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
-def with_interval(values: Iterable[float], form: str = ".2f") -> str:
+def format_ci(values: Iterable[float], form: str = ".2f") -> str:
     """`mean ± half its 95 % interval`, both numbers in a form as "+.1f"; one value says so."""
     values = list(values)
     mean, half = interval(values)

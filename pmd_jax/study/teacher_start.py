@@ -6,7 +6,7 @@ give layers that differ unit by unit. Eq. 3 compares unit by unit. The paper doe
 
 from __future__ import annotations
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import paper
 from pmd_jax.study.definitions import Study, Variant
 
@@ -16,10 +16,10 @@ ROW_NAMES = ("depth_teacher", "pmd_net")
 
 def teacher_start(dataset: str) -> Study:
     """The baseline, and teacher and student both ways; variants are called "<row>/<config.teacher.start>"."""
-    variants = {"rgb_baseline": Variant("rgb_baseline", ROWS["rgb_baseline"].title)}
+    variants = {"rgb_baseline": Variant("rgb_baseline", METHODS["rgb_baseline"].title)}
     for row in ROW_NAMES:
         for start, words in STARTS.items():
-            variants[f"{row}/{start}"] = Variant(row, f"{ROWS[row].title}, {words}", {"teacher.start": start})
+            variants[f"{row}/{start}"] = Variant(row, f"{METHODS[row].title}, {words}", {"teacher.start": start})
     note = (
         "Teacher and student draw their initial weights from one seed, so that all but the first layer's are the same "
         "numbers; or from two. Baseline and student start alike either way."

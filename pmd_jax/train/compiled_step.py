@@ -17,7 +17,7 @@ from pmd_jax.runtime.distributed import compile_together
 from pmd_jax.train.packing import BatchLayout, PackedNetwork, StateLayout
 from pmd_jax.train.state import TrainState
 from pmd_jax.train.step import Recipe, Teacher, train_step
-from pmd_jax.train.teacher_outputs import StoredLessons
+from pmd_jax.train.teacher_outputs import StoredTeacherOutputs
 
 
 class Health(NamedTuple):
@@ -40,7 +40,7 @@ def all_finite(tree: Tree) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in floating]).all()
 
 
-class LoopStep:
+class CompiledStep:
     """`train_step` for the mesh.
 
     Args:
@@ -61,7 +61,7 @@ class LoopStep:
         recipe: Recipe,
         mesh: Mesh,
         state: TrainState,
-        teacher: Teacher | StoredLessons | None,
+        teacher: Teacher | StoredTeacherOutputs | None,
         batch: Batch,
         packed: bool | None = None,
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pmd_jax.config import Config, differences, from_dict, to_dict
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime import files
 from pmd_jax.runtime.errors import ConfigError
 
@@ -91,7 +91,7 @@ def _changes(
     fields = {f"{name}.{x}": {"from": old[x], "to": new[x]} for x in SCHEDULE if new[x] != old[x]}
     if not fields:
         return []
-    of_stage = [row for row in rows if (ROWS[row].modality == "depth") == ("teacher" in stage)]
+    of_stage = [row for row in rows if (METHODS[row].modality == "depth") == ("teacher" in stage)]
     unfinished = [row for row in of_stage if not (workdir / row / "result.json").exists()]
     if not unfinished:
         field, values = next(iter(fields.items()))

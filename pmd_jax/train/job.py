@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pmd_jax.config import Config, to_dict, validate
-from pmd_jax.config.methods import ROWS, needed_teachers
+from pmd_jax.config.methods import METHODS, needed_teachers
 from pmd_jax.data import cropping
-from pmd_jax.data.labels import training_part
+from pmd_jax.data.labels import training_subset
 from pmd_jax.evaluate import metrics
 from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models import saved_model
@@ -23,7 +23,7 @@ from pmd_jax.runtime.environment import code_digest, versions
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import continuation, teacher_cache
 from pmd_jax.train import teacher as teacher_module
-from pmd_jax.train.loop import train_row
+from pmd_jax.train.loop import train_method
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.splits import (
     SAMPLES_FILE,
@@ -39,10 +39,10 @@ from pmd_jax.train.state import create_state
 from pmd_jax.train.step import Recipe
 from pmd_jax.train.workdir import (
     collect_results,
+    methods_to_train,
     now,
     owned,
     protocol,
-    rows_to_train,
     validation_figures,
     write_examples,
 )
@@ -71,7 +71,7 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
             for row in needed_teachers(config.rows):
                 teacher_module.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
         if distributed.is_primary():
-            continuation.check_workdir(config, workdir, rows_to_train(config), new_schedule)
+            continuation.check_workdir(config, workdir, methods_to_train(config), new_schedule)
         folder = prepare_once(config)
         splits = read_splits(config, folder)
         check_labels(config, splits.train)
@@ -111,14 +111,14 @@ def _run_here(
     missing, changes = [], []
     if distributed.is_primary():
         # Again: another run may have been here meanwhile.
-        changes = continuation.check_workdir(config, workdir, rows_to_train(config), new_schedule)
+        changes = continuation.check_workdir(config, workdir, methods_to_train(config), new_schedule)
         check_same(workdir, samples)
         files.write_json(workdir / "config.json", {**to_dict(config), **continuation.recorded(changes)})
         files.write_json(workdir / SAMPLES_FILE, samples)
-        missing = [name for name in rows_to_train(config) if not (workdir / name / "result.json").exists()]
+        missing = [name for name in methods_to_train(config) if not (workdir / name / "result.json").exists()]
     with stop.at_looks():
         for name in distributed.broadcast(missing, "what is finished"):
-            finish_row(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
+            finish_method(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
     results = {}
     if distributed.is_primary():
         results = collect_results(config, workdir, started, changes)
@@ -131,7 +131,7 @@ def _run_here(
     return distributed.broadcast(results, "the report")
 
 
-def finish_row(
+def finish_method(
     name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: Stop, changes: list[dict[str, Any]]
 ) -> None:
     """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last.
@@ -139,13 +139,13 @@ def finish_row(
     Args:
         changes: of the row's schedule, for the record.
     """
-    row = ROWS[name]
+    row = METHODS[name]
     optim = config.teacher.optim if row.modality == "depth" else config.optim
     network, weights = build(config, row, config.seed)
     teacher_network, teacher = None, None
-    part = training_part(row, splits.train)
+    part = training_subset(row, splits.train)
     if row.teacher is not None:
-        teacher_network, _ = build(config, ROWS[row.teacher], config.seed)
+        teacher_network, _ = build(config, METHODS[row.teacher], config.seed)
         source = config.teacher.checkpoint or workdir / row.teacher / "export"
         teacher = teacher_module.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
         if teacher_cache.pays(config, len(part)):
@@ -158,7 +158,7 @@ def finish_row(
     curve = None
     if splits.validation is not None and config.eval_every > 0:
         curve = functools.partial(validation_figures, recipe, splits.validation, config, mesh)
-    state, seconds, images_per_s = train_row(
+    state, seconds, images_per_s = train_method(
         recipe,
         state,
         teacher,

@@ -21,12 +21,12 @@ from pmd_jax.runtime.errors import CheckpointError
 from pmd_jax.runtime.preemption import Preempted, Stop
 from pmd_jax.train.checkpoint import Checkpoints
 from pmd_jax.train.clock import TrainTime
-from pmd_jax.train.compiled_step import LoopStep, all_finite
+from pmd_jax.train.compiled_step import CompiledStep, all_finite
 from pmd_jax.train.log import Log
 from pmd_jax.train.metric_writer import MetricWriter
 from pmd_jax.train.state import TrainState
 from pmd_jax.train.step import Recipe
-from pmd_jax.train.teacher_outputs import Lessons, StoredLessons
+from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs
 
 
 class Trained(NamedTuple):
@@ -37,10 +37,10 @@ class Trained(NamedTuple):
     images_per_s: float
 
 
-def train_row(
+def train_method(
     recipe: Recipe,
     state: TrainState,
-    teacher: Weights | Lessons | StoredLessons | None,
+    teacher: Weights | TeacherOutputs | StoredTeacherOutputs | None,
     columns: Columns,
     validation: Callable[[Weights], Mapping[str, float | str]] | None,
     *,
@@ -70,7 +70,7 @@ def train_row(
         CheckpointError: no checkpoint could be written, or the one that is there cannot be read or gone on from.
     """
     sharding.check_batch(optim.batch, mesh, "optim.batch")
-    loop = LoopStep(recipe, mesh, state, teacher, columns.gather(np.zeros(1, int)))
+    loop = CompiledStep(recipe, mesh, state, teacher, columns.gather(np.zeros(1, int)))
     data = training_batches(
         columns,
         steps=optim.steps,
@@ -91,13 +91,13 @@ def train_row(
     log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(recipe))
     seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
     carry = loop.begin(state)
-    resident = None if isinstance(teacher, StoredLessons) else loop.teach(teacher)
+    resident = None if isinstance(teacher, StoredTeacherOutputs) else loop.teach(teacher)
     del state  # the first step takes it away
     try:
         with log:
             for done in range(start + 1, optim.steps + 1):
                 batch = next(data)
-                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredLessons) else resident
+                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredTeacherOutputs) else resident
                 carry, metrics = loop.step(carry, taught, sharding.global_array(mesh, batch.rows), seed)
                 log.push(done, metrics)
                 stopping = stop.reached()

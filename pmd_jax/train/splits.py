@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS, needed_teachers
+from pmd_jax.config.methods import METHODS, needed_teachers
 from pmd_jax.data.dataset import CROP_PX, Columns, hold_out, place_joint_0, read_columns
-from pmd_jax.data.labels import check_depth, check_teacher, place_depth_origin, take_labels_away, training_part
+from pmd_jax.data.labels import check_depth, check_teacher, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.prepare import preparation
 from pmd_jax.runtime import distributed, files
 from pmd_jax.runtime.errors import ConfigError, DataError
@@ -60,7 +60,7 @@ def read_splits(config: Config, folder: Path) -> Splits:
         return place_depth_origin(columns, config.data.depth_origin)
 
     train, validation = hold_out(read("train"), config.data)
-    train = placed(take_labels_away(train, config.data.labelled, config.seed))
+    train = placed(subsample_labels(train, config.data.labelled, config.seed))
     validation = None if validation is None else placed(validation)
     test = validation if config.data.eval_split == "validation" else placed(read("test"))
     assert test is not None  # validate() made sure of it
@@ -73,10 +73,10 @@ def check_labels(config: Config, train: Columns) -> None:
     """Before anything is trained: each row has the samples it needs, and no teacher knows labels that they do without.
 
     Raises:
-        InputError: see `training_part` and `check_teacher`.
+        InputError: see `training_subset` and `check_teacher`.
     """
     for name in config.rows:
-        training_part(ROWS[name], train)
+        training_subset(METHODS[name], train)
     for row in needed_teachers(config.rows) if config.teacher.checkpoint else ():
         check_teacher(config.teacher.checkpoint, teacher.teacher_labels(config.teacher.checkpoint, row, config), train)
 
@@ -89,7 +89,7 @@ def check_seen(config: Config, splits: Splits) -> None:
     """
     teachers = () if config.teacher.checkpoint else needed_teachers(config.rows)
     watched = () if splits.validation is None else (("validation", splits.validation),)
-    for row in {ROWS[name] for name in (*teachers, *config.rows) if ROWS[name].modality == "depth"}:
+    for row in {METHODS[name] for name in (*teachers, *config.rows) if METHODS[name].modality == "depth"}:
         for what, columns in (*watched, ("test", splits.test)):
             check_depth(row, columns, what)
 

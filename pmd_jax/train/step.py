@@ -13,22 +13,22 @@ import optax
 from jaxtyping import Array, Float, Int32
 
 from pmd_jax.config import AugmentConfig, LossConfig
-from pmd_jax.config.methods import Row
+from pmd_jax.config.methods import Method
 from pmd_jax.data.augment import draw_flips, sample_keys, training_inputs
 from pmd_jax.data.inputs import Batch, Inputs, images_of
 from pmd_jax.models.network import Network, Tree, Weights
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.train.losses import Metrics, part_labelled_loss, stage_one_loss, stage_two_loss
 from pmd_jax.train.state import TrainState
-from pmd_jax.train.teacher_outputs import BatchLessons, Lessons, look_up
+from pmd_jax.train.teacher_outputs import BatchTeacherOutputs, TeacherOutputs, look_up
 
-Teacher = Weights | Lessons | BatchLessons  # asked in the step, or looked up
+Teacher = Weights | TeacherOutputs | BatchTeacherOutputs  # asked in the step, or looked up
 
 
 class Recipe(NamedTuple):
     """What stays the same in all steps of a row."""
 
-    row: Row
+    row: Method
     network: Network
     teacher_network: Network | None
     optimizer: optax.GradientTransformation
@@ -52,7 +52,7 @@ def loss_function(
     return loss, (new_stats, metrics)
 
 
-def lesson_of(
+def teacher_prediction(
     recipe: Recipe, teacher: Teacher, batch: Batch, inputs: Inputs, seed: Int32[Array, ""], step: Int32[Array, ""]
 ) -> Prediction | None:
     """What the teacher says of a batch under the step's flips, which `inputs` have and `batch` has not."""
@@ -81,9 +81,9 @@ def train_step(
         The new state, and scalars: "loss" and its parts.
     """
     inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
-    lesson = None if teacher is None else lesson_of(recipe, teacher, batch, inputs, seed, state.step)
+    taught = None if teacher is None else teacher_prediction(recipe, teacher, batch, inputs, seed, state.step)
     differentiate = jax.value_and_grad(loss_function, has_aux=True)
-    (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, lesson, inputs, recipe)
+    (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, taught, inputs, recipe)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss, **metrics}

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import Weights, build
 from pmd_jax.models.saved_model import DESCRIPTION, LABELS_FILE, WEIGHTS, describe, require_readable
 from pmd_jax.runtime.errors import CheckpointError
@@ -64,6 +64,6 @@ def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sh
     """
     folder = teacher_folder(path, row, config)
     require_readable(folder)
-    _, expected = build(config, ROWS[row], seed=0)
+    _, expected = build(config, METHODS[row], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
     return Weights(**load_tree(folder / WEIGHTS, abstract))

@@ -38,7 +38,7 @@ from pmd_jax.runtime.distributed import barrier, broadcast, is_primary
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import locked, replacing, wait_for_file
 from pmd_jax.runtime.preemption import Stop
-from pmd_jax.train.teacher_outputs import Lessons, StoredLessons, flip_choices
+from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs, flip_choices
 
 FORMAT = 1  # of the file
 _SUM, _SUM_BYTES = b"\nCRC-32 %08x\n", 17  # what ends it
@@ -74,7 +74,7 @@ def lessons(
     folder: Path,
     mesh: Mesh,
     stop: Stop,
-) -> Lessons | StoredLessons:
+) -> TeacherOutputs | StoredTeacherOutputs:
     """The teacher's table of the training samples, on the devices where `config.teacher.cache_device_mb` allows it.
 
     Args:
@@ -110,10 +110,12 @@ def lessons(
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
     if megabytes > config.teacher.cache_device_mb:
-        return StoredLessons(table)
+        return StoredTeacherOutputs(table)
     whole = sharding.replicated(mesh)
     # Not device_put, which would compare the processes' tables.
-    return Lessons(*(jax.make_array_from_process_local_data(whole, table[name]) for name in Lessons._fields))
+    return TeacherOutputs(
+        *(jax.make_array_from_process_local_data(whole, table[name]) for name in TeacherOutputs._fields)
+    )
 
 
 def _name(weights: Weights, columns: Columns, config: Config) -> str:
@@ -131,10 +133,10 @@ def _name(weights: Weights, columns: Columns, config: Config) -> str:
 
 
 def _entry(network: Network, weights: Weights) -> np.dtype:
-    """What the table holds for a sample and a flip: the fields of `Lessons`."""
+    """What the table holds for a sample and a flip: the fields of `TeacherOutputs`."""
     images = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
     said = jax.eval_shape(network.evaluate, weights, images)
-    return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in Lessons._fields])
+    return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in TeacherOutputs._fields])
 
 
 def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | None:
@@ -176,7 +178,7 @@ def _said(
     for said in outputs_of(teach, arguments, columns, config.eval_batch, mesh):
         rows = np.empty((len(said[0].feature), len(said)), entry)
         for number, of_flip in enumerate(said):
-            for name in Lessons._fields:
+            for name in TeacherOutputs._fields:
                 rows[name][:, number] = getattr(of_flip, name)
         yield rows
 

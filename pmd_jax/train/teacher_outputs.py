@@ -19,7 +19,7 @@ from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.runtime import sharding
 
 
-class Lessons(NamedTuple):
+class TeacherOutputs(NamedTuple):
     """A table of all samples, a copy on each device."""
 
     feature: Float[Any, "n flips f"]
@@ -27,21 +27,23 @@ class Lessons(NamedTuple):
     pose: Float[Any, "n flips 21 3"]
 
 
-class BatchLessons(NamedTuple):
+class BatchTeacherOutputs(NamedTuple):
     """The entries of one batch's samples, in the batch's order and split like it."""
 
-    lessons: Lessons
+    lessons: TeacherOutputs
 
 
-class StoredLessons(NamedTuple):
+class StoredTeacherOutputs(NamedTuple):
     """A table of all samples in a file, where they are too many for a device."""
 
-    table: np.ndarray  # (n, flips), its fields those of `Lessons`
+    table: np.ndarray  # (n, flips), its fields those of `TeacherOutputs`
 
-    def of_batch(self, index: Int32[np.ndarray, " b"], mesh: Mesh) -> BatchLessons:
+    def of_batch(self, index: Int32[np.ndarray, " b"], mesh: Mesh) -> BatchTeacherOutputs:
         """The entries of this process's part of a batch, on the devices."""
         rows = self.table[index]
-        return sharding.global_array(mesh, BatchLessons(Lessons(*(rows[name] for name in Lessons._fields))))
+        return sharding.global_array(
+            mesh, BatchTeacherOutputs(TeacherOutputs(*(rows[name] for name in TeacherOutputs._fields)))
+        )
 
 
 def flip_choices(augment: AugmentConfig) -> list[tuple[bool, bool]]:
@@ -52,11 +54,14 @@ def flip_choices(augment: AugmentConfig) -> list[tuple[bool, bool]]:
 
 
 def look_up(
-    lessons: Lessons | BatchLessons, index: Int32[Array, " b"], flips: Bool[Array, "b 2"], augment: AugmentConfig
+    lessons: TeacherOutputs | BatchTeacherOutputs,
+    index: Int32[Array, " b"],
+    flips: Bool[Array, "b 2"],
+    augment: AugmentConfig,
 ) -> Prediction:
     """What the teacher says of the samples at `index` with these flips."""
     choice = flips.astype(jnp.int32) @ jnp.array([1, 2 if augment.flip_horizontal else 1])
-    if isinstance(lessons, BatchLessons):
+    if isinstance(lessons, BatchTeacherOutputs):
         own = lessons.lessons
         found = jax.tree.map(lambda table: jax.vmap(lambda entries, flip: entries[flip])(table, choice), own)
     else:

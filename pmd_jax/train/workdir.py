@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pmd_jax.config import Config, config_hash
-from pmd_jax.config.methods import ROWS, needed_teachers
+from pmd_jax.config.methods import METHODS, needed_teachers
 from pmd_jax.data.augment import replace_block, sample_keys
 from pmd_jax.data.dataset import Columns
 from pmd_jax.evaluate import metrics
@@ -37,14 +37,14 @@ def owned(workdir: Path) -> Iterator[None]:
         yield
 
 
-def rows_to_train(config: Config) -> list[str]:
+def methods_to_train(config: Config) -> list[str]:
     """The configured rows and their teachers first, unless `config.teacher.checkpoint` has these already."""
     teachers = needed_teachers(config.rows)
     if config.teacher.checkpoint:
         rows = [name for name in config.rows if name not in teachers]
     else:
         rows = list(dict.fromkeys([*teachers, *config.rows]))
-    return sorted(rows, key=lambda name: ROWS[name].modality != "depth")
+    return sorted(rows, key=lambda name: METHODS[name].modality != "depth")
 
 
 def validation_figures(
@@ -68,8 +68,8 @@ def collect_results(config: Config, workdir: Path, started: str, changes: list[d
     Raises:
         InputError: a row's result.json cannot be read.
     """
-    rows = {name: _read_result(workdir / name / "result.json") for name in rows_to_train(config)}
-    students = [name for name in config.rows if ROWS[name].modality == "rgb"]
+    rows = {name: _read_result(workdir / name / "result.json") for name in methods_to_train(config)}
+    students = [name for name in config.rows if METHODS[name].modality == "rgb"]
     exported = students[-1] if students else config.rows[-1]
     return {
         "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
@@ -99,7 +99,7 @@ def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12
     """examples.npz: a few test samples with every row's prediction, and what block replacement does to a picture."""
     chosen = np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)
     poses = {}
-    for name in rows_to_train(config):
+    for name in methods_to_train(config):
         poses[f"pose_{name}"] = read_arrays(
             workdir / name / "predictions.npz", "delete result.json beside it and run again: it is evaluated anew"
         )["xyz_m"][chosen]

@@ -9,7 +9,7 @@ from conftest import small_config
 
 from benchmarks import flops
 from pmd_jax.config import ModelConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import build
 from pmd_jax.models.resnet import parameter_count
 
@@ -24,15 +24,15 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_of_the_full_network(name):
-    assert flops.parameters(flops.layers(FULL, ROWS[name])) == PARAMETERS[name]
+    assert flops.parameters(flops.layers(FULL, METHODS[name])) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("reading", ["64/32/16/8", "32/16/8/8"])
 def test_layers_are_those_of_the_network(name, reading):
     config = small_config(model=ModelConfig(width=4, blocks=(1, 2, 1, 1), reading=reading))
-    _, weights = build(config, ROWS[name], seed=0)
-    counted = flops.layers(config.model, ROWS[name])
+    _, weights = build(config, METHODS[name], seed=0)
+    counted = flops.layers(config.model, METHODS[name])
     assert flops.parameters(counted) == parameter_count(weights.params)
     assert flops.norm_values(counted) == parameter_count(weights.batch_stats)
 
@@ -40,14 +40,14 @@ def test_layers_are_those_of_the_network(name, reading):
 @pytest.mark.parametrize(("reading", "giga_macs"), [("64/32/16/8", 4.64), ("32/16/8/8", 1.80)])
 def test_multiply_adds_of_the_two_readings(reading, giga_macs):
     """The figures of docs/paper.md."""
-    network = flops.layers(ModelConfig(reading=reading), ROWS["pmd_net"])
+    network = flops.layers(ModelConfig(reading=reading), METHODS["pmd_net"])
     assert sum(layer.macs for layer in network) / 1e9 == pytest.approx(giga_macs, abs=0.005)
 
 
 def test_resnet34_at_224_pixels(monkeypatch):
     """He et al. 2016, table 1: 3.6 billion multiply-adds, with a stem of 7×7 and a max-pool that halves its map."""
     monkeypatch.setattr(flops, "SIZE", 112)
-    monkeypatch.setitem(flops.READINGS, "resnet", (7, 2, (1, 2, 2, 2)))
+    monkeypatch.setitem(flops.BACKBONES, "resnet", (7, 2, (1, 2, 2, 2)))
     convolutions = list(flops.backbone_layers(ModelConfig(reading="resnet"), 3))
     stem = 4 * convolutions[0].macs  # it reads 224 pixels, and the pool halves what it writes
     assert (stem + sum(layer.macs for layer in convolutions[1:])) / 1e9 == pytest.approx(3.6, abs=0.1)
@@ -76,12 +76,12 @@ def test_xla_counts_the_taps_on_real_pixels(kernel, stride, side):
 
 def test_a_step_is_three_forward_passes_and_the_teachers():
     """Of the student's multiply-adds; but the stem needs no gradient of the image."""
-    student, teacher = flops.layers(FULL, ROWS["pmd_net"]), flops.layers(FULL, ROWS["depth_teacher"])
-    step = flops.step_cost(FULL, ROWS["pmd_net"], ROWS["depth_teacher"], 64, itemsize=4)
+    student, teacher = flops.layers(FULL, METHODS["pmd_net"]), flops.layers(FULL, METHODS["depth_teacher"])
+    step = flops.step_cost(FULL, METHODS["pmd_net"], METHODS["depth_teacher"], 64, itemsize=4)
     expected = 2 * 64 * (3 * sum(x.macs for x in student) - student[0].macs + sum(x.macs for x in teacher))
     assert step.flops == pytest.approx(expected, rel=0.01)  # norms and the optimiser are the rest
     assert step.flops > expected
-    without = flops.step_cost(FULL, ROWS["pmd_net"], None, 64, itemsize=4)
+    without = flops.step_cost(FULL, METHODS["pmd_net"], None, 64, itemsize=4)
     assert step.flops - without.flops == 2 * 64 * sum(x.macs for x in teacher)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 from benchmarks import growth, inference, input_speed, limit, ours, train_step
 from benchmarks.torch_step import network
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models.resnet import parameter_count
 
 TINY = ours.Size(small_config(compute_dtype="float32"), 4)
@@ -38,7 +38,7 @@ def test_the_same_network_in_three_programs():
 
 def test_both_sides_learn_the_same_number_of_parameters():
     job = ours.training(TINY.config, "pmd_net", TINY.batch)
-    theirs = network(TINY.config, ROWS["pmd_net"])
+    theirs = network(TINY.config, METHODS["pmd_net"])
     assert parameter_count(job.loop.state(job.carry).params) == sum(
         parameter.numel() for parameter in theirs.parameters()
     )

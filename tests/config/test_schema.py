@@ -10,7 +10,7 @@ import pytest
 from conftest import small_config
 
 from pmd_jax.config import Config, LossConfig, config_hash, differences, from_dict, to_dict, validate
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ LIMITS = [
     ("eval_batch", (0,), (1,), "choose 1 or more"),
     ("checkpoint_every", (0,), (1,), "choose 1 or more"),
     ("log_every", (0,), (1,), "choose 1 or more"),
-    ("rows", ((),), (tuple(row for row in ROWS if not ROWS[row].unlabelled),), "name at least one row"),
+    ("rows", ((),), (tuple(row for row in METHODS if not METHODS[row].unlabelled),), "name at least one row"),
     ("rows", (("pmd_net", "pmd_net"),), (("pmd_net", "rgb_baseline"),), "name each row once"),
 ] + [
     (f"{stage}{name}", refused, accepted, remedy)
@@ -112,7 +112,7 @@ def test_refused_with_field_value_and_remedy(field, value, remedy):
 def test_an_unknown_row_is_named_with_the_known_ones():
     with pytest.raises(ConfigError) as caught:
         validate(Config(rows=("pmd_net", "no_such_row")))
-    assert str(caught.value) == f"config.rows = 'no_such_row': choose from {', '.join(ROWS)}."
+    assert str(caught.value) == f"config.rows = 'no_such_row': choose from {', '.join(METHODS)}."
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, _, accepted, _ in LIMITS for value in accepted])

@@ -148,12 +148,14 @@ def test_placed_joints_have_their_box_as_crop():
     box = cropping.CropBox(-12.5, 40.25, 300.0)
     for seed in range(5):
         pose = np.random.default_rng(seed).normal(size=(21, 3))
-        assert cropping.crop_box(cropping.place_in_box(pose, box)) == pytest.approx(box)
+        assert cropping.crop_box(cropping.project_weak_perspective(pose, box)) == pytest.approx(box)
         np.testing.assert_allclose(
-            cropping.place_in_box(7 * pose + 3, box), cropping.place_in_box(pose, box), atol=1e-9
+            cropping.project_weak_perspective(7 * pose + 3, box),
+            cropping.project_weak_perspective(pose, box),
+            atol=1e-9,
         )
         uv = 50 * pose[:, :2] + [320, 200]
-        np.testing.assert_allclose(cropping.place_in_box(pose, cropping.crop_box(uv)), uv, atol=1e-9)
+        np.testing.assert_allclose(cropping.project_weak_perspective(pose, cropping.crop_box(uv)), uv, atol=1e-9)
 
 
 @pytest.mark.parametrize("margin", [1.5, 2.38])
@@ -163,12 +165,12 @@ def test_the_margin_of_crops_is_found_in_them(margin):
     assert cropping.crop_margin(crops) == margin
     pose = uv[0, :, :2] * [1, 1]
     box = cropping.crop_box(pose, margin)
-    np.testing.assert_allclose(cropping.place_in_box(pose, box, margin), pose, atol=1e-9)
+    np.testing.assert_allclose(cropping.project_weak_perspective(pose, box, margin), pose, atol=1e-9)
 
 
 def test_joints_all_at_one_place_are_placed_in_the_middle():
     np.testing.assert_array_equal(
-        cropping.place_in_box(np.ones((21, 3)), cropping.CropBox(0, 0, 10)), np.full((21, 2), 4.5)
+        cropping.project_weak_perspective(np.ones((21, 3)), cropping.CropBox(0, 0, 10)), np.full((21, 2), 4.5)
     )
 
 
@@ -180,7 +182,7 @@ def test_a_camera_finds_the_root(depth_known):
         K[0, 1] = 3.0
         normalised = hand.normalise(xyz)
         root = normalised.root_m / normalised.scale_m
-        found = cropping.root_in_box(
+        found = cropping.solve_root_translation(
             normalised.pose, cropping.crop_box(hand.project(xyz, K)), K, root[2] if depth_known else None
         )
         np.testing.assert_allclose(found, root, rtol=1e-4, atol=1e-4)
@@ -190,7 +192,7 @@ def test_a_box_that_no_root_fits_still_has_all_joints_before_the_camera():
     """A box far wider than the picture of a hand can be."""
     xyz, _, K = sample()
     pose = hand.normalise(xyz.astype(np.float64)).pose
-    root = cropping.root_in_box(pose, cropping.CropBox(0, 0, 1e5), K.astype(np.float64))
+    root = cropping.solve_root_translation(pose, cropping.CropBox(0, 0, 1e5), K.astype(np.float64))
     assert np.isfinite(root).all()
     assert (pose[:, 2] + root[2] > 0).all()
 

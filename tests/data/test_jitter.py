@@ -9,7 +9,7 @@ import pytest
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data.augment import sample_keys, training_inputs
-from pmd_jax.data.jitter import BORDER, disturb, move_box
+from pmd_jax.data.jitter import BORDER, jitter_crops, move_box
 from reference.made_up_columns import make_columns
 
 BOTH = AugmentConfig(box_shift=0.1, box_scale=1.25, light=0.2)
@@ -56,12 +56,12 @@ def test_only_the_students_picture_changes():
 
 def test_draws_belong_to_the_sample(picture):
     rgb = jnp.broadcast_to(picture.astype(jnp.uint8), (5, 64, 64, 3))
-    together, alone = disturb(rgb, keys(5), BOTH), disturb(rgb[3:4], keys(5)[3:4], BOTH)
+    together, alone = jitter_crops(rgb, keys(5), BOTH), jitter_crops(rgb[3:4], keys(5)[3:4], BOTH)
     np.testing.assert_array_equal(together[3:4], alone)
     assert len({np.asarray(image).tobytes() for image in together}) == 5
-    assert (disturb(rgb, keys(5, step=1), BOTH) != together).any()
+    assert (jitter_crops(rgb, keys(5, step=1), BOTH) != together).any()
 
 
 def test_nothing_is_done_by_default(picture):
     rgb = picture.astype(jnp.uint8)[None]
-    np.testing.assert_array_equal(disturb(rgb, keys(1), AugmentConfig()), rgb)
+    np.testing.assert_array_equal(jitter_crops(rgb, keys(1), AugmentConfig()), rgb)

@@ -10,18 +10,18 @@ import pytest
 from conftest import small_config
 
 from pmd_jax.config import DataConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns, hold_out
-from pmd_jax.data.labels import check_teacher, depth_origin_m, place_depth_origin, take_labels_away, training_part
+from pmd_jax.data.labels import check_teacher, depth_origin_m, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.data.loader import TwoOrders, training_batches
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
 from pmd_jax.train.splits import Splits, check_seen
 
-UNLABELLED, BASELINE = ROWS["pmd_net_unlabelled"], ROWS["rgb_baseline"]
+UNLABELLED, BASELINE = METHODS["pmd_net_unlabelled"], METHODS["rgb_baseline"]
 
 
 def with_labels(columns: Columns, wanted: float, seed: int = 0) -> set[str]:
-    kept = take_labels_away(columns, wanted, seed)
+    kept = subsample_labels(columns, wanted, seed)
     return set(kept.key[kept.has_label])
 
 
@@ -30,7 +30,7 @@ def with_labels(columns: Columns, wanted: float, seed: int = 0) -> set[str]:
 
 @pytest.mark.parametrize(("wanted", "count"), [(1, 1), (10, 10), (48, 48), (0.25, 12), (0.5, 24)])
 def test_as_many_labels_as_asked_for(columns, wanted, count):
-    kept = take_labels_away(columns, wanted, seed=0)
+    kept = subsample_labels(columns, wanted, seed=0)
     assert kept.has_label.sum() == count
     np.testing.assert_array_equal(kept.key, columns.key)
 
@@ -47,7 +47,7 @@ def test_the_choice_follows_the_key_and_the_seed_alone(columns):
 
 
 def test_nothing_of_a_label_is_left(columns):
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     gone, there = ~kept.has_label, kept.has_label
     for name in ("xyz", "uv", "depth_origin_m"):
         assert np.isnan(getattr(kept, name)[gone]).all()
@@ -61,7 +61,7 @@ def test_nothing_of_a_label_is_left(columns):
 
 def test_labels_that_are_other_numbers_give_the_same_samples(columns):
     """What the left-out labels say changes nothing at all of what a run gets to see."""
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     gone = ~kept.has_label
     spoilt = {
         "xyz": np.where(gone[:, None, None], np.float32(7), columns.xyz),
@@ -70,23 +70,23 @@ def test_labels_that_are_other_numbers_give_the_same_samples(columns):
         "is_left": columns.is_left ^ gone,
         "depth_origin_m": np.where(gone, np.float32(7), columns.depth_origin_m),
     }
-    for ours, theirs in zip(take_labels_away(Columns(**(columns._asdict() | spoilt)), 10, seed=0), kept, strict=True):
+    for ours, theirs in zip(subsample_labels(Columns(**(columns._asdict() | spoilt)), 10, seed=0), kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_all_labels_is_the_split_itself(columns):
-    assert take_labels_away(columns, 0, seed=0) is columns
+    assert subsample_labels(columns, 0, seed=0) is columns
 
 
 @pytest.mark.parametrize("wanted", [49, 1000, 0.001])
 def test_more_labels_than_there_are_or_none(columns, wanted):
     with pytest.raises(ConfigError, match=rf"labelled = {wanted:g} comes to .* of the 48 training samples"):
-        take_labels_away(columns, wanted, seed=0)
+        subsample_labels(columns, wanted, seed=0)
 
 
 def test_no_label_at_all(columns):
     with pytest.raises(DataError, match="None of the 48 training samples has joints"):
-        take_labels_away(nameless(columns, np.arange(48)), 0, seed=0)
+        subsample_labels(nameless(columns, np.arange(48)), 0, seed=0)
 
 
 def nameless(columns: Columns, rows: np.ndarray) -> Columns:
@@ -97,7 +97,7 @@ def nameless(columns: Columns, rows: np.ndarray) -> Columns:
 
 
 def test_pairs_that_nobody_labelled_join_those_left_out(columns):
-    kept = take_labels_away(nameless(columns, np.arange(8)), 0.5, seed=0)
+    kept = subsample_labels(nameless(columns, np.arange(8)), 0.5, seed=0)
     assert kept.has_label.sum() == 20
     assert not kept.has_label[:8].any()
 
@@ -117,16 +117,16 @@ def test_validation_samples_have_labels(columns):
 
 
 def test_rows_without_use_for_them_get_the_labelled_alone(columns):
-    part = training_part(BASELINE, take_labels_away(columns, 10, seed=0))
+    part = training_subset(BASELINE, subsample_labels(columns, 10, seed=0))
     assert len(part) == 10
     assert part.has_label.all()
-    assert training_part(BASELINE, columns) is columns
-    assert len(training_part(UNLABELLED, take_labels_away(columns, 10, seed=0))) == 48
+    assert training_subset(BASELINE, columns) is columns
+    assert len(training_subset(UNLABELLED, subsample_labels(columns, 10, seed=0))) == 48
 
 
 def test_nothing_without_labels(columns):
     with pytest.raises(ConfigError, match=r"all 48 have theirs: set config\.data\.labelled"):
-        training_part(UNLABELLED, columns)
+        training_subset(UNLABELLED, columns)
 
 
 def without_depth(columns: Columns, row: int) -> Columns:
@@ -136,20 +136,20 @@ def without_depth(columns: Columns, row: int) -> Columns:
 
 
 def test_an_unlabelled_pair_without_depth(columns):
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     blind = int(np.flatnonzero(~kept.has_label)[0])
     with pytest.raises(DataError, match=f"needs depth, and 1 of 48 training samples .* first {kept.key[blind]}"):
-        training_part(UNLABELLED, without_depth(kept, blind))
-    training_part(ROWS["pmd_net"], without_depth(kept, blind))  # it sees the labelled alone
+        training_subset(UNLABELLED, without_depth(kept, blind))
+    training_subset(METHODS["pmd_net"], without_depth(kept, blind))  # it sees the labelled alone
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_row_that_sees_depth_refuses_samples_without(columns, name):
     """Zeros are not depth: a teacher, or whoever asks one, would learn from nothing."""
     blind, sees_depth = without_depth(columns, 3), name.startswith(("depth", "pmd"))
-    kept = take_labels_away(blind, 40, seed=0) if ROWS[name].unlabelled else blind
+    kept = subsample_labels(blind, 40, seed=0) if METHODS[name].unlabelled else blind
     with pytest.raises(DataError, match=rf"needs depth, .* first {columns.key[3]}") if sees_depth else nullcontext():
-        training_part(ROWS[name], kept)
+        training_subset(METHODS[name], kept)
 
 
 def test_a_depth_row_refuses_to_be_evaluated_without_depth(columns):
@@ -162,7 +162,7 @@ def test_a_depth_row_refuses_to_be_evaluated_without_depth(columns):
 
 
 def test_a_teacher_of_other_labels(columns):
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     known = frozenset(kept.key[kept.has_label])
     check_teacher("there", known, kept)
     check_teacher("there", None, columns)  # a run with all labels takes any teacher
@@ -186,13 +186,13 @@ def test_a_teacher_of_samples_that_the_run_leaves_out_or_chooses_by(columns, cut
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 8), (0.75, 12), (0.01, 1), (0.99, 15)])
 def test_each_batch_has_its_share_without_labels(columns, share, count):
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     batches = list(training_batches(kept, steps=9, batch=16, seed=0, unlabelled_share=share))
     assert [int(np.isnan(batch.xyz).all((1, 2)).sum()) for batch in batches] == [count] * 9
 
 
 def test_two_orders_are_functions_of_seed_and_step(columns):
-    has_label = take_labels_away(columns, 10, seed=0).has_label
+    has_label = subsample_labels(columns, 10, seed=0).has_label
     order = TwoOrders(has_label, 16, 0.5, seed=3)
     forwards = [order(step) for step in range(8)]
     for step in (7, 0, 3):
@@ -205,7 +205,7 @@ def test_two_orders_are_functions_of_seed_and_step(columns):
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_both_streams_go_on_where_they_stopped(columns, share):
-    kept = take_labels_away(columns, 10, seed=0)
+    kept = subsample_labels(columns, 10, seed=0)
     iterator = training_batches(kept, steps=7, batch=16, seed=0, unlabelled_share=share)
     next(iterator), next(iterator)
     state = iterator.get_state()
@@ -239,7 +239,7 @@ def test_the_origin_of_a_crop_with_an_empty_middle_or_nothing():
 
 
 def test_the_origin_comes_from_the_map_alone(columns):
-    placed = place_depth_origin(take_labels_away(columns, 10, seed=0), "map")
+    placed = place_depth_origin(subsample_labels(columns, 10, seed=0), "map")
     np.testing.assert_array_equal(placed.depth_origin_m, place_depth_origin(columns, "map").depth_origin_m)
     assert np.isfinite(placed.depth_origin_m).all()
     assert place_depth_origin(columns, "root") is columns

@@ -9,7 +9,7 @@ from conftest import small_config
 from flax import nnx
 
 from pmd_jax.config import ModelConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import normalise_rgb
 from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.network import Weights, build
@@ -23,7 +23,7 @@ from pmd_jax.export.onnx_graph import to_onnx  # noqa: E402
 def a_network(row: str, reading: str = "32/16/8/8"):
     """One whose batch norms have something to say, as after training."""
     config = small_config(model=ModelConfig(width=4, blocks=(2, 1, 1, 1), reading=reading))
-    network, weights = build(config, ROWS[row], seed=0)
+    network, weights = build(config, METHODS[row], seed=0)
     random = np.random.default_rng(1)
 
     def stirred(tree):

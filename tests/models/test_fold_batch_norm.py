@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pmd_jax.config.backbones import READINGS
+from pmd_jax.config.backbones import BACKBONES
 from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.pmd_net import PMDNet
 
@@ -37,7 +37,7 @@ def apply(model: PMDNet, x: jax.Array):
     return model(x)
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", BACKBONES)
 def test_answers_stay_the_same(reading):
     model = trained(reading)
     whole, folded = apply(model, images()), apply(fold(model), images())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pmd_jax.config.backbones import READINGS
+from pmd_jax.config.backbones import BACKBONES
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.models.pmd_net import Head, PMDNet, Prediction
 from pmd_jax.models.resnet import BasicBlock, parameter_count
@@ -82,7 +82,7 @@ def test_networks_of_two_modalities_differ_in_the_stem_only():
     chex.assert_trees_all_equal_shapes_and_dtypes(rgb, depth)
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("reading", BACKBONES)
 def test_both_readings_give_8_by_8_by_512_before_the_pool(reading):
     """The sizes after the stem and the four stages, as the reading is named."""
     network = full(reading=reading)

@@ -419,10 +419,10 @@ def test_a_box_that_is_none_is_refused_by_the_parser(folder, capsys):
 
 
 def test_an_interruption_keeps_what_was_found(command, folder, tmp_path, monkeypatch):
-    in_pictures = pipeline.in_pictures
+    predict_images = pipeline.predict_images
 
     def interrupted(*arguments):
-        yield next(in_pictures(*arguments))
+        yield next(predict_images(*arguments))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "in_pictures", interrupted)

@@ -7,7 +7,7 @@ import pytest
 from PIL import ImageColor
 
 from pmd_jax.data.cropping import CropBox
-from pmd_jax.predict.hand_pose import in_picture
+from pmd_jax.predict.hand_pose import place_hand
 from pmd_jax.predict.overlays import LONGEST_PX, TURNS, overlay, turntable
 from pmd_jax.viz.skeleton import JOINT_COLOURS
 
@@ -15,7 +15,7 @@ POSE = np.random.default_rng(3).normal(size=(21, 3)).astype(np.float32)
 
 
 def test_joints_are_drawn_where_they_are():
-    found = in_picture(POSE, CropBox(50.5, -10, 300))
+    found = place_hand(POSE, CropBox(50.5, -10, 300))
     image = np.asarray(overlay(np.full((360, 500, 3), 128, np.uint8), found))
     nearest = found.joints[:, 2].argmin()  # nothing lies over it
     u, v = np.rint(found.uv_px[nearest]).astype(int)
@@ -25,7 +25,7 @@ def test_joints_are_drawn_where_they_are():
 
 
 def test_a_large_picture_becomes_smaller_with_its_joints():
-    found = in_picture(POSE, CropBox(1000, 500, 1200))
+    found = place_hand(POSE, CropBox(1000, 500, 1200))
     image = np.asarray(overlay(np.full((2000, 3200, 3), 128, np.uint8), found))
     assert image.shape == (LONGEST_PX * 2000 // 3200, LONGEST_PX, 3)
     drawn = np.argwhere((image != 128).any(-1))
@@ -35,7 +35,7 @@ def test_a_large_picture_becomes_smaller_with_its_joints():
 
 def test_a_box_that_reaches_outside_is_drawn_as_far_as_it_goes():
     for box in (CropBox(-40, -60, 90), CropBox(80, 90, 90)):
-        image = np.asarray(overlay(np.full((100, 120, 3), 128, np.uint8), in_picture(POSE, box)))
+        image = np.asarray(overlay(np.full((100, 120, 3), 128, np.uint8), place_hand(POSE, box)))
         assert image.shape == (100, 120, 3)
         assert (image != 128).any()
 

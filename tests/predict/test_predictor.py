@@ -11,7 +11,7 @@ from conftest import redescribe, small_config, write_export
 from PIL import Image
 
 import pmd_jax
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.data.inputs import to_inputs
@@ -25,7 +25,7 @@ from reference.made_up_columns import make_columns
 def test_crops_to_joints(predict):
     """As the network says it, and each crop's joints whatever batch it comes in."""
     batch = make_columns(5).gather(np.arange(5))
-    network, weights = build(small_config(), ROWS["rgb_baseline"], seed=0)
+    network, weights = build(small_config(), METHODS["rgb_baseline"], seed=0)
     joints = predict(batch.rgb)
     assert (joints.shape, joints.dtype) == ((5, 21, 3), np.float32)
     np.testing.assert_allclose(joints, network.evaluate(weights, to_inputs(batch).rgb).pose, atol=1e-5)

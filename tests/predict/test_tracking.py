@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pmd_jax.data import cropping, hand
-from pmd_jax.predict.tracking import Follower, OneEuroFilter
+from pmd_jax.predict.tracking import OneEuroFilter, PatchTracker
 
 _COARSE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
 WORLD = np.asarray(Image.fromarray(_COARSE).resize((640, 640), Image.Resampling.BICUBIC))
@@ -22,7 +22,7 @@ def seen(x: float, y: float, side: float) -> np.ndarray:
 
 def follow(views: list[tuple[float, float, float]]) -> list[cropping.CropBox]:
     """The boxes of each view; the pose does not change."""
-    boxes, follower = [START], Follower(seen(*views[0]), POSE, START)
+    boxes, follower = [START], PatchTracker(seen(*views[0]), POSE, START)
     for view in views[1:]:
         boxes.append(follower.next_box(seen(*view)))
         follower.saw(seen(*view), POSE, boxes[-1])
@@ -47,7 +47,7 @@ def test_a_box_grows_with_what_it_holds():
 
 def test_wider_crops_stay_wider():
     still = seen(200, 200, 240)
-    follower = Follower(still, POSE, START, margin=2.4)
+    follower = PatchTracker(still, POSE, START, margin=2.4)
     assert cropping.crop_box(follower.place(POSE), 2.4) == pytest.approx(START)
     follower.saw(still, POSE, START)
     np.testing.assert_allclose(follower.next_box(still), START, atol=1e-6)
@@ -56,7 +56,7 @@ def test_wider_crops_stay_wider():
 def test_a_hand_that_opens_gets_a_larger_box():
     """Its origin and the pixels of a hand scale stay, so the joints decide."""
     still = seen(200, 200, 240)
-    follower = Follower(still, POSE, START)
+    follower = PatchTracker(still, POSE, START)
     before = follower.place(POSE)
     sides = []
     for _ in range(20):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import small_config
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.runtime import sharding
@@ -14,10 +14,10 @@ from pmd_jax.study import layer_probe
 from reference.made_up_columns import make_columns
 
 
-def exported(row: str, seed: int) -> saved_model.Exported:
+def exported(row: str, seed: int) -> saved_model.SavedModel:
     config = small_config(rows=(row,))
-    network, weights = build(config, ROWS[row], seed)
-    return saved_model.Exported(row, config, network, weights)
+    network, weights = build(config, METHODS[row], seed)
+    return saved_model.SavedModel(row, config, network, weights)
 
 
 def test_explained_is_one_for_the_layer_itself_and_zero_for_the_best_constant():

@@ -17,7 +17,7 @@ from conftest import CACHE
 from made_up_data import write_made_up_data
 
 from pmd_jax.config import Config, validate
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS, paper
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.study import result_files, results_page, statistics
@@ -333,7 +333,7 @@ def test_every_run_has_one_task_and_every_teacher_too():
 def test_variants_differ(make):
     study = make("rendered")
     assert len({identity(resolve(study, name, 0)) for name in study.variants}) == len(study.variants)
-    assert all(variant.row in ROWS for variant in study.variants.values())
+    assert all(variant.row in METHODS for variant in study.variants.values())
 
 
 def test_a_change_of_no_field():

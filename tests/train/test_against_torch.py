@@ -24,7 +24,7 @@ from conftest import small_config
 torch = pytest.importorskip("torch")
 
 from pmd_jax.config import Config, ModelConfig  # noqa: E402
-from pmd_jax.config.methods import ROWS  # noqa: E402
+from pmd_jax.config.methods import METHODS  # noqa: E402
 from pmd_jax.data.inputs import Inputs  # noqa: E402
 from pmd_jax.models.network import Network, Weights, build  # noqa: E402
 from pmd_jax.models.pmd_net import Prediction  # noqa: E402
@@ -66,7 +66,7 @@ def config_of(model: ModelConfig) -> Config:
 
 def pair(name: str, model: ModelConfig, seed: int) -> Pair:
     """A row's network on both sides, in float64; norms and running statistics at random, so that each number counts."""
-    config, row = config_of(model), ROWS[name]
+    config, row = config_of(model), METHODS[name]
     network, weights = build(config, row, seed)
     generator = np.random.default_rng(seed)
 
@@ -182,7 +182,7 @@ class Lesson(NamedTuple):
 
 
 def lesson(name: str, model: ModelConfig) -> Lesson:
-    config, row = config_of(model), ROWS[name]
+    config, row = config_of(model), METHODS[name]
     student, teacher = pair(name, model, seed=1), pair(row.teacher, model, seed=2)
     recipe = Recipe(row, student.network, teacher.network, optimizer(config.optim), config.loss, config.augment)
     return Lesson(recipe, student, teacher, made_up_inputs())

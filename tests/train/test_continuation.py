@@ -12,7 +12,7 @@ from pmd_jax.config import to_dict
 from pmd_jax.runtime.errors import ConfigError
 from pmd_jax.train.continuation import check_workdir, of_row
 
-ROWS = ("depth_teacher", "rgb_baseline", "pmd_net")
+METHODS = ("depth_teacher", "rgb_baseline", "pmd_net")
 
 
 def begun(workdir, config, changes=None):
@@ -33,9 +33,9 @@ def test_another_schedule_needs_to_be_asked_for(tmp_path):
     begun(tmp_path, config)
     lower = with_optim(config, learning_rate=1e-4)
     with pytest.raises(ConfigError, match=r"(?s)learning_rate: 0.0001 here, 0.001 there.*--new_schedule"):
-        check_workdir(lower, tmp_path, ROWS)
+        check_workdir(lower, tmp_path, METHODS)
     fields = {"optim.learning_rate": {"from": 1e-3, "to": 1e-4}}
-    changes = check_workdir(lower, tmp_path, ROWS, new_schedule=True)
+    changes = check_workdir(lower, tmp_path, METHODS, new_schedule=True)
     assert changes == [
         {"row": "rgb_baseline", "step": 4, "fields": fields},
         {"row": "pmd_net", "step": 0, "fields": fields},
@@ -48,9 +48,9 @@ def test_the_same_again_changes_nothing_and_keeps_the_record(tmp_path):
     config = with_optim(small_config(), schedule="cosine", warmup_steps=2)
     earlier = [{"row": "pmd_net", "step": 2, "fields": {"optim.warmup_steps": {"from": 0, "to": 2}}}]
     begun(tmp_path, config, earlier)
-    assert check_workdir(config, tmp_path, ROWS) == earlier
-    assert check_workdir(config, tmp_path, ROWS, new_schedule=True) == earlier
-    assert check_workdir(config, tmp_path / "new", ROWS, new_schedule=True) == []
+    assert check_workdir(config, tmp_path, METHODS) == earlier
+    assert check_workdir(config, tmp_path, METHODS, new_schedule=True) == earlier
+    assert check_workdir(config, tmp_path / "new", METHODS, new_schedule=True) == []
 
 
 @pytest.mark.parametrize("change", [{"batch": 32}, {"steps": 8}, {"weight_decay": 0.0}, {"decoupled": True}])
@@ -58,7 +58,7 @@ def test_nothing_else_may_change(tmp_path, change):
     config = small_config()
     begun(tmp_path, config)
     with pytest.raises(ConfigError, match=next(iter(change))) as caught:
-        check_workdir(with_optim(config, learning_rate=1e-4, **change), tmp_path, ROWS, new_schedule=True)
+        check_workdir(with_optim(config, learning_rate=1e-4, **change), tmp_path, METHODS, new_schedule=True)
     assert "--new_schedule" not in str(caught.value)
 
 
@@ -68,7 +68,7 @@ def test_a_schedule_that_no_unfinished_row_has(tmp_path):
     optim = replace(config.teacher.optim, decay_factor=0.5)
     other = replace(config, teacher=replace(config.teacher, optim=optim))
     with pytest.raises(ConfigError, match=r"teacher.optim.decay_factor = 0.5: every network .* leave it at 0.1"):
-        check_workdir(other, tmp_path, ROWS, new_schedule=True)
+        check_workdir(other, tmp_path, METHODS, new_schedule=True)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"optim": 3}', b"\xff\xfe"])
@@ -76,4 +76,4 @@ def test_a_broken_config_is_a_sentence(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match="is broken"):
-        check_workdir(small_config(), tmp_path, ROWS)
+        check_workdir(small_config(), tmp_path, METHODS)

@@ -19,7 +19,7 @@ from pmd_jax.runtime.errors import CheckpointError
 from pmd_jax.runtime.preemption import Preempted, Stop
 from pmd_jax.train import clock, loop, metric_writer
 from pmd_jax.train import log as train_log
-from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.metric_writer import MetricWriter
 from pmd_jax.train.state import create_state
 from reference.made_up_columns import make_columns
@@ -34,7 +34,7 @@ def train_six_steps(tmp_path, stop=None, teacher=None, before=None, validation=N
         state = create_state(state.weights, recipe.optimizer)
     mesh = sharding.make_mesh(jax.devices()[:1])
     teacher = teacher or jax.device_put(weights, sharding.replicated(mesh))
-    return loop.train_row(
+    return loop.train_method(
         recipe,
         state,
         teacher,
@@ -65,7 +65,7 @@ def test_one_small_fetch_a_written_line_and_no_recompilation(tmp_path, monkeypat
 
     compiled = []
 
-    class Watched(LoopStep):
+    class Watched(CompiledStep):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             compiled.append(self.step)

@@ -18,7 +18,7 @@ from made_up_data import write_made_up_data
 from test_job import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 from test_multiprocess import TAUGHT, finish, free_port, losses, spawn
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.evaluate import predictions
 from pmd_jax.models.network import build
 from pmd_jax.runtime import sharding
@@ -100,7 +100,7 @@ def test_two_hosts_with_boot_ids_of_their_own(data_dir, tmp_path):
 @pytest.mark.parametrize("order", ORDERS)
 def test_predictions_do_not_depend_on_the_devices_order(order):
     config = small_config()
-    network, weights = build(config, ROWS["rgb_baseline"], seed=0)
+    network, weights = build(config, METHODS["rgb_baseline"], seed=0)
     columns = make_columns(40)
     alone = predictions.predict(network, "rgb", weights, columns, 16, sharding.make_mesh(jax.devices()))
     mesh = sharding.make_mesh([jax.devices()[i] for i in ORDERS[order]])

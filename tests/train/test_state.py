@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import small_config
 
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import Tree, build
 from pmd_jax.runtime import sharding
@@ -20,7 +20,7 @@ from pmd_jax.train import teacher as teacher_module
 def params_of(row: str, start: str, seed: int = 0) -> Tree:
     config = small_config()
     config.teacher.start = start
-    return build(config, ROWS[row], seed)[1].params
+    return build(config, METHODS[row], seed)[1].params
 
 
 def shared(first: Tree, second: Tree) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def test_rgb_networks_start_alike_either_way(row):
 
 def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path):
     config = small_config()
-    _, weights = build(config, ROWS["depth_teacher"], seed=3)
+    _, weights = build(config, METHODS["depth_teacher"], seed=3)
     saved_model.save(tmp_path / "export", "depth_teacher", config, jax.device_get(weights))
     config.teacher.start = "apart"
     loaded = teacher_module.teacher_weights(

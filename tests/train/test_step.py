@@ -19,12 +19,12 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType
 
 from pmd_jax.config import Config, LossConfig
-from pmd_jax.config.methods import ROWS
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import Batch, to_inputs
 from pmd_jax.evaluate.predictions import predict_step
 from pmd_jax.models.network import Weights, build
 from pmd_jax.runtime import sharding
-from pmd_jax.train.compiled_step import LoopStep
+from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.state import TrainState, create_state
 from pmd_jax.train.step import Recipe, loss_function, train_step
@@ -36,9 +36,9 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "one_step_metrics.json"
 def make(name: str, config: Config | None = None) -> tuple[Recipe, TrainState, Weights | None]:
     """A row's recipe, first state and (made-up) teacher."""
     config = config or small_config()
-    row = ROWS[name]
+    row = METHODS[name]
     network, weights = build(config, row, seed=1)
-    teacher_network, teacher = (None, None) if row.teacher is None else build(config, ROWS[row.teacher], seed=2)
+    teacher_network, teacher = (None, None) if row.teacher is None else build(config, METHODS[row.teacher], seed=2)
     recipe = Recipe(row, network, teacher_network, optimizer(config.optim), config.loss, config.augment)
     return recipe, create_state(weights, recipe.optimizer), teacher
 
@@ -67,7 +67,7 @@ def _unfreeze(loss: LossConfig) -> LossConfig:
 NO_DISTILLATION = FrozenLoss(lambda_feature=0.0, lambda_hidden=(0.0, 0.0, 0.0))
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_row_takes_a_step(name):
     state, metrics = one_step(name)
     assert int(state.step) == 1
@@ -141,7 +141,7 @@ def test_sharded_step_equals_the_plain_one(devices, axis_type, packed):
     whole, batch = sharding.replicated(mesh), batch_of()
     with jax.set_mesh(mesh):
         state, teacher, seed = jax.device_put((state, teacher, jnp.int32(0)), whole)
-        loop = LoopStep(recipe, mesh, state, teacher, batch, packed)
+        loop = CompiledStep(recipe, mesh, state, teacher, batch, packed)
         rows = sharding.global_array(mesh, loop.batch.pack(batch).rows)
         carry = loop.begin(state)
         assert len(jax.tree.leaves(carry)) == 9 or not packed
@@ -176,7 +176,7 @@ def test_in_bfloat16_the_devices_sums_are_float32(tmp_path):
     As many sums as in float32 and all of that dtype: those of the convolutions' gradients, too.
     """
     recipe, state, teacher = make("rgb_baseline", small_config(compute_dtype="bfloat16"))
-    loop = LoopStep(recipe, sharding.make_mesh(jax.devices()[:2]), state, teacher, batch_of())
+    loop = CompiledStep(recipe, sharding.make_mesh(jax.devices()[:2]), state, teacher, batch_of())
     lowered = loop.step.lower(loop.begin(state), teacher, loop.batch.pack(batch_of()).rows, jnp.int32(0))
     with no_compilation_cache():  # a program that is found there is not dumped
         dump = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_pass_re": "dce"}

@@ -21,8 +21,8 @@ from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.preemption import Preempted, Stop
 from pmd_jax.train import teacher_cache
-from pmd_jax.train.step import lesson_of
-from pmd_jax.train.teacher_outputs import Lessons, StoredLessons, flip_choices, look_up
+from pmd_jax.train.step import teacher_prediction
+from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs, flip_choices, look_up
 from reference.made_up_columns import make_columns
 
 SAMPLES = 40
@@ -62,7 +62,9 @@ def test_looked_up_is_what_the_teacher_would_say(folder, horizontal, vertical):
     @jax.jit
     def both(step):
         inputs = training_inputs(batch, jnp.int32(3), step, augment, replaces=False)
-        return [lesson_of(recipe, teacher, batch, inputs, jnp.int32(3), step) for teacher in (weights, lessons)]
+        return [
+            teacher_prediction(recipe, teacher, batch, inputs, jnp.int32(3), step) for teacher in (weights, lessons)
+        ]
 
     for step in range(3):
         asked, looked_up = both(jnp.int32(step))
@@ -79,14 +81,16 @@ def test_the_same_on_eight_devices(folder, axis_type):
     index = np.arange(32, dtype=np.int32)[::-1] % SAMPLES
     flips = np.random.default_rng(0).random((32, 2)) < 0.5
     choices = [flip_choices(augment).index(tuple(pair)) for pair in flips.tolist()]
-    whole = Lessons(*(jax.device_put(stored.table[name], sharding.replicated(mesh)) for name in Lessons._fields))
+    whole = TeacherOutputs(
+        *(jax.device_put(stored.table[name], sharding.replicated(mesh)) for name in TeacherOutputs._fields)
+    )
     with jax.set_mesh(mesh):
         for lessons in (whole, stored.of_batch(index, mesh)):
             found = jax.jit(functools.partial(look_up, augment=augment))(
                 lessons, *sharding.global_array(mesh, (index, flips))
             )
             assert found.feature.sharding.spec[0] == "data"
-            for name in Lessons._fields:
+            for name in TeacherOutputs._fields:
                 np.testing.assert_array_equal(getattr(found, name), stored.table[name][index, choices])
 
 
@@ -99,8 +103,8 @@ def stored_teacher():
 def test_losses_are_those_without_a_table(folder, tmp_path):
     """Six steps, the table on the device and in its file."""
     on_device, in_file = table_of(folder), table_of(folder, small_config(teacher=stored_teacher()))
-    assert isinstance(on_device, Lessons)
-    assert isinstance(in_file, StoredLessons)
+    assert isinstance(on_device, TeacherOutputs)
+    assert isinstance(in_file, StoredTeacherOutputs)
     losses = []
     for name, teacher in (("asked", None), ("device", on_device), ("file", in_file)):
         train_six_steps(tmp_path / name, teacher=teacher)

@@ -16,7 +16,7 @@ from made_up_data import write_made_up_data
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = "--config.rows=('depth_teacher','rgb_baseline','pmd_net_unlabelled')"
+METHODS = "--config.rows=('depth_teacher','rgb_baseline','pmd_net_unlabelled')"
 FAST = (
     "--config=launch/smoke.py",
     "--config.model.width=4",
@@ -59,7 +59,7 @@ def run(data_dir: Path, workdir: Path, *arguments: str) -> tuple[int, str]:
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    code, output = run(data_dir, workdir, ROWS)
+    code, output = run(data_dir, workdir, METHODS)
     assert code == 0, output
     return workdir
 

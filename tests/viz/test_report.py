@@ -13,7 +13,11 @@ from PIL import Image, ImageDraw
 from pmd_jax.data.hand import BONES, project
 from pmd_jax.viz.report import write_report
 
-ROWS = {"depth_teacher": ("Depth teacher", 10.0), "rgb_baseline": ("RGB baseline", 22.0), "pmd_net": ("PMD-Net", 19.0)}
+METHODS = {
+    "depth_teacher": ("Depth teacher", 10.0),
+    "rgb_baseline": ("RGB baseline", 22.0),
+    "pmd_net": ("PMD-Net", 19.0),
+}
 N = 6
 
 
@@ -44,7 +48,7 @@ def fake_pictures(rng, uv):
     return np.array(rgb, np.uint8), np.array(depth, np.uint16)
 
 
-def fake_examples(rows=tuple(ROWS)):
+def fake_examples(rows=tuple(METHODS)):
     rng = np.random.default_rng(0)
     K = np.tile(np.array([[125.0, 0, 31.5], [0, 125.0, 31.5], [0, 0, 1]], np.float32), (N, 1, 1))
     xyz_m = fake_hands(rng)
@@ -57,7 +61,7 @@ def fake_examples(rows=tuple(ROWS)):
     return {
         **{"rgb": rgb, "depth": depth, "uv": uv, "xyz_m": xyz_m, "K": K},
         "key": np.array([f"rendered_hands/test/{i:05d}" for i in range(N)]),
-        **{f"pose_{row}": xyz_m + rng.normal(0, ROWS[row][1] / 2000, xyz_m.shape) for row in rows},
+        **{f"pose_{row}": xyz_m + rng.normal(0, METHODS[row][1] / 2000, xyz_m.shape) for row in rows},
         **{"occlusion_before": rgb, "occlusion_after": replaced, "occlusion_block": block},
     }
 
@@ -65,7 +69,7 @@ def fake_examples(rows=tuple(ROWS)):
 def fake_results():
     thresholds = np.arange(51.0)
     rows = {}
-    for name, (title, epe_mm) in ROWS.items():
+    for name, (title, epe_mm) in METHODS.items():
         pck = 1 - np.exp(-((thresholds / epe_mm) ** 1.6))
         rows[name] = {
             **{"title": title, "epe_mm": epe_mm, "epe_median_mm": 0.8 * epe_mm, "auc_20_50": pck[20:].mean()},
@@ -86,7 +90,7 @@ def fake_results():
 
 def fake_metrics():
     rng = np.random.default_rng(1)
-    for row, (_, epe_mm) in ROWS.items():
+    for row, (_, epe_mm) in METHODS.items():
         for step in range(0, 1500, 5):
             loss = 40 * epe_mm * np.exp(-step / 400) + 8 * epe_mm + rng.normal(0, epe_mm)
             yield {"row": row, "step": step, "loss": loss, "task/pose": loss / 100}
@@ -141,7 +145,7 @@ def test_report_lies_in_the_workdir_and_nothing_else_is_left(workdir):
 
 
 def test_report_holds_every_row_and_the_facts_of_the_run(page):
-    for title, epe_mm in ROWS.values():
+    for title, epe_mm in METHODS.values():
         assert re.search(rf"{title}\s*{epe_mm:.2f}", page.text)
     figures = ("21,724,415", "1 h 06 min", "1,234", "[60000]")
     for fact in (*figures, "GT box", "launch/demo.py", "0.10.2", "optim.lr", "c0ffee"):
@@ -170,10 +174,10 @@ def test_pictures_are_whole_images(page):
 def test_script_gets_the_poses_in_millimetres(page):
     data = json.loads(re.search(r'<script type="application/json" id="poses">(.*?)</script>', page.source, re.S)[1])
     examples = fake_examples()
-    assert data["names"] == ["Ground truth", *(title for title, _ in ROWS.values())]
+    assert data["names"] == ["Ground truth", *(title for title, _ in METHODS.values())]
     for i, shown in enumerate(data["examples"]):
         truth, *predicted = np.array(shown["poses"])
-        for row, pose in zip(ROWS, predicted, strict=True):
+        for row, pose in zip(METHODS, predicted, strict=True):
             expected = 1000 * (examples[f"pose_{row}"][i] - examples["xyz_m"][i])
             np.testing.assert_allclose(pose - truth, expected, atol=0.11)
 
