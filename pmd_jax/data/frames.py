@@ -172,6 +172,6 @@ def _check_crop(visible_uv: Float[np.ndarray, "n 2"], size: int) -> None:
     found = int(cropping.inside(visible_uv, (size, size)).sum())
     if found < cropping.MIN_IN_CROP_SHARE * len(visible_uv):
         raise ValueError(
-            f"only {found} of {len(visible_uv)} visible joints lie in the crop (limit {cropping.MIN_IN_CROP_SHARE:.0%}): "
-            "what it was made around is not this hand"
+            f"only {found} of {len(visible_uv)} visible joints lie in the crop (limit "
+            f"{cropping.MIN_IN_CROP_SHARE:.0%}): what it was made around is not this hand"
         )
