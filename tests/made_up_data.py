@@ -35,7 +35,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             nobodys = ~np.isin(columns.key, list(self.labelled))
             columns.xyz[nobodys], columns.uv[nobodys] = np.nan, np.nan
             columns.visible[nobodys], columns.is_left[nobodys] = False, False
-        arrays = {name: getattr(columns, name) for name in columns._fields}
+        arrays = {name: getattr(columns, name) for name in columns.names()}
         yield from split_batch(arrays, [str(key) for key in columns.key])
 
 

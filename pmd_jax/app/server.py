@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data import hand
 from pmd_jax.predict.images import read_picture
 from pmd_jax.runtime import cli
@@ -123,7 +124,7 @@ def _serve(checkpoint: Path | None, host: str, port: int) -> None:
     from pmd_jax.predict import predictor
 
     network = predictor.load(checkpoint)
-    network(np.zeros((1, 64, 64, 3), np.uint8))  # compiles, so that the first picture does not wait
+    network(np.zeros((1, *CROP_SHAPE), np.uint8))  # compiles, so that the first picture does not wait
     listening = listen(host, port)
     with listening:
         print(f"Open {address_of(host, port)} in a browser; Ctrl-C ends.", flush=True)

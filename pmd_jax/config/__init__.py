@@ -8,6 +8,7 @@ Public: the dataclasses (`Config` and its groups), `validate`, `to_dict`, `from_
 Nothing here imports JAX.
 """
 
+from pmd_jax.config.datasets import cropped_without_joints
 from pmd_jax.config.schema import (
     AugmentConfig,
     Config,
@@ -19,7 +20,7 @@ from pmd_jax.config.schema import (
     TeacherConfig,
 )
 from pmd_jax.config.serialization import config_hash, differences, from_dict, to_dict
-from pmd_jax.config.validation import cropped_without_joints, validate
+from pmd_jax.config.validation import validate
 from pmd_jax.runtime.errors import ConfigError
 
 __all__ = [

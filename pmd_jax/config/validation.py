@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pmd_jax.config.backbones import BACKBONES
-from pmd_jax.config.datasets import PALM_DATASETS, WITH_MASK_BOX, WRIST_RULES
+from pmd_jax.config.backbones import BACKBONES, CROP_SIZE_PX
+from pmd_jax.config.datasets import KNOWN, WRIST_RULES, cropped_without_joints, info
 from pmd_jax.config.methods import METHODS
 from pmd_jax.config.schema import Config, EvaluationConfig, OptimConfig
 from pmd_jax.runtime.errors import ConfigError
@@ -18,8 +18,7 @@ def validate(config: Config) -> None:
     Raises:
         ConfigError: the first field that is out of range, with its value, the limit and the remedy.
     """
-    size = 64
-    block_limit = size // 2
+    block_limit = CROP_SIZE_PX // 2
     optims = (("optim", config.optim), ("teacher.optim", config.teacher.optim))
     _require(len(config.rows) > 0, "rows", config.rows, "name at least one row")
     for row in config.rows:
@@ -29,7 +28,7 @@ def validate(config: Config) -> None:
         1 <= config.augment.block_size <= block_limit,
         "augment.block_size",
         config.augment.block_size,
-        f"a block and its right neighbour must fit in {size} px: choose 1 to {block_limit}",
+        f"a block and its right neighbour must fit in {CROP_SIZE_PX} px: choose 1 to {block_limit}",
     )
     probability = config.augment.block_probability
     _require(0 <= probability <= 1, "augment.block_probability", probability, "choose 0 to 1")
@@ -91,11 +90,6 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
     _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
 
 
-def cropped_without_joints(dataset_config: str) -> bool:
-    """Whether a data set's configuration of this name has crops that need no joints: its ending says so."""
-    return dataset_config.endswith("mask_box")
-
-
 def _validate_labels(config: Config) -> None:
     data = config.data
     labelled_ok = 0 <= data.labelled < 1 or (math.isfinite(data.labelled) and data.labelled == int(data.labelled) > 1)
@@ -109,7 +103,7 @@ def _validate_labels(config: Config) -> None:
     needs_map = any(METHODS[row].unlabelled for row in config.rows)
     remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
     _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
-    around_joints = data.dataset in WITH_MASK_BOX and not cropped_without_joints(data.dataset_config)
+    around_joints = data.dataset in KNOWN and not cropped_without_joints(data.dataset_config)
     remedy = "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
     _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, remedy)
 
@@ -117,12 +111,12 @@ def _validate_labels(config: Config) -> None:
 def _validate_evaluation(protocol: EvaluationConfig, dataset: str) -> None:
     choices = ("as_labelled", *WRIST_RULES)
     _require(protocol.joint_0 in choices, "evaluation.joint_0", protocol.joint_0, f"choose from {', '.join(choices)}")
+    with_palm = ", ".join(name for name, known in KNOWN.items() if known.joint_0_is_palm)
     _require(
-        protocol.joint_0 == "as_labelled" or dataset in PALM_DATASETS,
+        protocol.joint_0 == "as_labelled" or info(dataset).joint_0_is_palm,
         "evaluation.joint_0",
         protocol.joint_0,
-        f"joint 0 of {dataset} is a wrist, and only the palm centre of {', '.join(PALM_DATASETS)} can be made one: "
-        "choose as_labelled",
+        f"joint 0 of {dataset} is a wrist, and only the palm centre of {with_palm} can be made one: choose as_labelled",
     )
     low, high = protocol.auc_from_mm, protocol.auc_to_mm
     _require(0 <= low < math.inf, "evaluation.auc_from_mm", low, "choose a number ≥ 0")

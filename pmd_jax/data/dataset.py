@@ -1,25 +1,26 @@
-"""Prepared split → columns in memory → Grain → global batches on the devices."""
+"""A prepared split in memory, and what of it is held out."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from pmd_jax.config import DataConfig
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.inputs import Batch
 from pmd_jax.data.recordings import Recordings
 from pmd_jax.runtime.errors import ConfigError, DataError
 
-CROP_PX = 64  # of a side: what the network takes
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
 
 
-class Columns(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Columns:
     """A split decoded once: one array a field of `Batch` (but `index`), and the samples' names.
 
     A sample without labels has NaN for joints and none of them visible (`pmd_jax.data.labels`).
@@ -38,6 +39,11 @@ class Columns(NamedTuple):
     def __len__(self) -> int:
         return len(self.key)
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """The fields, in order."""
+        return [column.name for column in fields(cls)]
+
     @property
     def has_label(self) -> Bool[np.ndarray, " n"]:
         """Which samples have joints."""
@@ -49,7 +55,7 @@ class Columns(NamedTuple):
 
     def take(self, index: Int64[np.ndarray, " n"]) -> Columns:
         """A part of the split."""
-        return Columns(*(column[index] for column in self))
+        return Columns(*(getattr(self, name)[index] for name in self.names()))
 
 
 def read_columns(folder: Path, split: str) -> Columns:
@@ -80,11 +86,11 @@ def read_columns(folder: Path, split: str) -> Columns:
         raise DataError(f"The prepared split {split!r} in {folder} cannot be read ({error}); {remedy}.") from error
     if columns is None:
         raise DataError(f"The prepared split {split!r} in {folder} is empty; {remedy}.")
-    missing = sorted({*Columns._fields} - {"depth_origin_m"} - set(columns))
+    missing = sorted({*Columns.names()} - {"depth_origin_m"} - set(columns))
     if missing:
         raise DataError(f"The prepared split in {folder} lacks {missing}; {remedy}.")
     columns["depth_origin_m"] = columns["xyz"][:, hand.ROOT, 2]
-    loaded = Columns(*(columns[name] for name in Columns._fields))
+    loaded = Columns(*(columns[name] for name in Columns.names()))
     _check(loaded, folder, remedy)
     return loaded
 
@@ -101,8 +107,8 @@ def _without_permission(folder: Path) -> Path | None:
 
 def _check(columns: Columns, folder: Path, remedy: str) -> None:
     """One pass over the labels, so that a bad one is named here and not met as a NaN in the loss."""
-    if columns.rgb.shape[1:] != (CROP_PX, CROP_PX, 3):
-        raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes 64×64 RGB; {remedy}.")
+    if columns.rgb.shape[1:] != CROP_SHAPE:
+        raise DataError(f"The crops in {folder} are {columns.rgb.shape[1:]}, the network takes {CROP_SHAPE}; {remedy}.")
     unlabelled = ~columns.has_label & ~columns.visible.any(1)
     with np.errstate(invalid="ignore"):
         scale = np.linalg.norm(columns.xyz[:, hand.WRIST] - columns.xyz[:, hand.ROOT], axis=-1)
@@ -141,8 +147,7 @@ def place_joint_0(columns: Columns, rule: str) -> Columns:
     uv, visible = columns.uv.copy(), columns.visible.copy()
     uv[:, hand.WRIST] = hand.project(xyz[:, [hand.WRIST]], columns.K)[:, 0]
     visible[:, hand.WRIST] &= cropping.inside(uv[:, hand.WRIST], columns.rgb.shape[2:0:-1])
-    # Not _replace, which takes our len() for the number of fields.
-    return Columns(**(columns._asdict() | {"xyz": xyz, "uv": uv, "visible": visible}))
+    return replace(columns, xyz=xyz, uv=uv, visible=visible)
 
 
 def _text(value):

@@ -14,7 +14,7 @@ from pmd_jax.data.selfcheck import Observation
 from pmd_jax.runtime.errors import ArchiveError, InputError
 
 MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
-SEGMENT_START, SEGMENT_M = 0.002, 0.15  # share of the pixels, and metres: see `nearest_segment`
+NEAREST_SHARE, HAND_AND_WRIST_M = 0.002, 0.15  # of the pixels, and metres: see `nearest_segment`
 DEPTH_LIMIT_M = 65_535 * hand.DEPTH_UNIT_M
 
 Item = TypeVar("Item")
@@ -54,8 +54,8 @@ def collect(
 def nearest_segment(depth_m: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """A hand's pixels where there is a depth sensor and no mask: what is connected and nearest to the camera.
 
-    It begins where `SEGMENT_START` of the measured pixels are nearer (single ones are noise) and reaches
-    `SEGMENT_M` further; of its pieces the largest. A hand that is held towards the camera is all of it.
+    It begins where `NEAREST_SHARE` of the measured pixels are nearer (single ones are noise) and reaches
+    `HAND_AND_WRIST_M` further; of its pieces the largest. A hand that is held towards the camera is all of it.
 
     Raises:
         ValueError: nothing is measured.
@@ -63,7 +63,7 @@ def nearest_segment(depth_m: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"
     measured = depth_m[depth_m > 0]
     if not measured.size:
         raise ValueError("the depth map is empty, so that no hand can be found in it")
-    near = (depth_m > 0) & (depth_m <= np.quantile(measured, SEGMENT_START) + SEGMENT_M)
+    near = (depth_m > 0) & (depth_m <= np.quantile(measured, NEAREST_SHARE) + HAND_AND_WRIST_M)
     pieces = np.zeros(near.shape, np.int32)
     ndimage.label(near, output=pieces)
     return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])

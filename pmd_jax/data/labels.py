@@ -7,6 +7,7 @@ leaves it out: its labels are taken away here, before anything else sees the sam
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt16
@@ -16,7 +17,9 @@ from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
 
-SEGMENT_M = 0.12  # how far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that
+HAND_DEPTH_M = (
+    0.12  # how far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that
+)
 _CHUNK = 512  # samples whose depth is sorted at once
 
 
@@ -52,9 +55,8 @@ def subsample_labels(columns: Columns, wanted: float, seed: int) -> Columns:
 def _without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
     xyz, uv, origin = columns.xyz.copy(), columns.uv.copy(), columns.depth_origin_m.copy()
     xyz[where], uv[where], origin[where] = np.nan, np.nan, np.nan
-    changed = {"xyz": xyz, "uv": uv, "depth_origin_m": origin}
     visible, is_left = columns.visible & ~where[:, None], columns.is_left & ~where
-    return Columns(**(columns._asdict() | changed | {"visible": visible, "is_left": is_left}))
+    return replace(columns, xyz=xyz, uv=uv, depth_origin_m=origin, visible=visible, is_left=is_left)
 
 
 def training_subset(row: Method, columns: Columns) -> Columns:
@@ -130,7 +132,7 @@ def place_depth_origin(columns: Columns, rule: str) -> Columns:
     if rule == "root":
         return columns
     parts = [depth_origin_m(columns.depth[start : start + _CHUNK]) for start in range(0, len(columns), _CHUNK)]
-    return Columns(**(columns._asdict() | {"depth_origin_m": np.concatenate(parts)}))
+    return replace(columns, depth_origin_m=np.concatenate(parts))
 
 
 def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
@@ -145,11 +147,11 @@ def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"
 
 
 def _nearest_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
-    """The median depth of what lies at most `SEGMENT_M` behind the second percentile: nearer pixels are noise."""
+    """The median depth of what lies at most `HAND_DEPTH_M` behind the second percentile: nearer pixels are noise."""
     metres = depth.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
     metres[metres == 0] = np.nan
     measured = ~np.isnan(metres).all(1)
     seen, nearest = metres[measured], np.zeros(len(depth), np.float32)
-    limit = np.nanpercentile(seen, 2, axis=1, keepdims=True) + SEGMENT_M
+    limit = np.nanpercentile(seen, 2, axis=1, keepdims=True) + HAND_DEPTH_M
     nearest[measured] = np.nanmedian(np.where(seen <= limit, seen, np.nan), axis=1)
     return nearest

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from pmd_jax.config.datasets import info
+
 BLOCK_FRAMES = 100  # of a film, held out together
 GUARD_FRAMES = 30  # of a film, on each side of what is held out: neither trained on nor held out
-_STB = re.compile(r"(stb/[^/]+/[^/_]+)_(?:SK|BB_left|BB_right)_(\d+)(?:/[^/]*)?")
 
 
 def moment(key: str) -> tuple[str, int]:
@@ -24,7 +25,8 @@ def moment(key: str) -> tuple[str, int]:
     * Keys of three parts (`rendered_hands/train/000012`): each sample is a recording of its own.
     * Keys of more (`rhd/train/00012/left`, `my_hands/train/kitchen_3/0001`): all but the last part name the recording.
     """
-    film = _STB.fullmatch(key)
+    pattern = info(key.partition("/")[0]).film_key
+    film = re.fullmatch(pattern, key) if pattern else None
     if film:
         return film[1], int(film[2])
     return (key.rpartition("/")[0] if key.count("/") > 2 else key), 0

@@ -18,8 +18,8 @@ THRESHOLDS_MM = np.arange(0.0, 51.0)  # of the recorded PCK curve, whatever the 
 
 def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str = "default") -> str:
     """What a figure on a data set means, in words."""
-    palm = dataset in datasets.PALM_DATASETS
-    joint_0 = "palm" if palm and protocol.joint_0 == "as_labelled" else "wrist"
+    known = datasets.info(dataset)
+    joint_0 = "palm" if known.joint_0_is_palm and protocol.joint_0 == "as_labelled" else "wrist"
     joints = "21 joints" if protocol.count_root else "20 joints, root left out"
     rule, box = "", "GT box"
     if protocol.joint_0 != "as_labelled":
@@ -28,7 +28,7 @@ def protocol_name(protocol: EvaluationConfig, dataset: str, dataset_config: str 
         rule = f"wrist = {start} + {factor:g}·(palm − {start}), "
         box = "GT box of the labelled joints"  # the crops are prepared once, around the palm
     if cropped_without_joints(dataset_config):
-        box = "box around the nearest depth segment" if dataset == "stb" else "box around the hand's pixels"
+        box = f"box around {known.label_free_box}"
     return (
         f"root middle MCP and scale {joint_0}–middle MCP known, {rule}{box}, {joints}, "
         f"AUC {protocol.auc_from_mm:g}–{protocol.auc_to_mm:g} mm at {protocol.auc_points} thresholds"

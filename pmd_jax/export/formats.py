@@ -13,6 +13,7 @@ from flax import nnx
 from jax import export as jax_export
 from jax.extend.mlir.dialects import stablehlo as stablehlo_dialect
 
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import normalise_rgb
 from pmd_jax.export.onnx_graph import to_onnx
@@ -70,7 +71,7 @@ def stablehlo(model: PMDNet) -> bytes:
     def predict(rgb: jax.Array) -> jax.Array:
         return nnx.merge(graph, params, copy=True)(normalise_rgb(rgb)).pose
 
-    crops = jax.ShapeDtypeStruct(jax_export.symbolic_shape("batch, 64, 64, 3"), np.uint8)
+    crops = jax.ShapeDtypeStruct(jax_export.symbolic_shape(f"batch, {CROP_SIZE_PX}, {CROP_SIZE_PX}, 3"), np.uint8)
     with jax.default_matmul_precision("float32"):
         program = jax_export.export(jax.jit(predict), platforms=PLATFORMS)(crops)
     module = stablehlo_dialect.serialize_portable_artifact_str(program.mlir_module(), STABLEHLO_VERSION)

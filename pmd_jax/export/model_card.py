@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
+from pmd_jax.config.datasets import KNOWN
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import hand
 from pmd_jax.evaluate import metrics
@@ -20,34 +21,6 @@ from pmd_jax.runtime.files import read_text
 from pmd_jax.viz import templates
 
 RECORDS = "results.json"
-
-
-class Source(NamedTuple):
-    """What the card says of a data set."""
-
-    name: str
-    licence: str
-    limits: str
-
-
-SOURCES = {
-    "rendered_hands": Source(
-        "Rendered hands, drawn from a seed by this project",
-        "The hand mesh is derived from CC0 data; these pictures put no terms on the network.",
-        "It was trained on rendered hands. It is not made for photographs, and was measured on rendered hands only.",
-    ),
-    "rhd": Source(
-        "RHD (Rendered Hand Pose Dataset, Zimmermann and Brox 2017)",
-        "RHD is for research only, not for commercial use; mind that with this network.",
-        "It was trained on RHD's rendered people, not on photographs.",
-    ),
-    "stb": Source(
-        "STB (Stereo Hand Pose Tracking Benchmark, Zhang et al. 2017)",
-        "STB's repository is under the MIT licence.",
-        "It was trained on one person's left hand before six backgrounds. Joint 0 is the palm's centre unless the "
-        "protocol says otherwise.",
-    ),
-}
 
 
 def find_records(source: Path, exported: SavedModel) -> dict[str, Any] | None:
@@ -87,7 +60,7 @@ def render(exported: SavedModel, summary: dict[str, Any], records: dict[str, Any
         auc=figures.get(auc),
         auc_range=auc_range,
         augmentation=_augmentation(config.augment, row.replaces),
-        source=SOURCES.get(config.data.dataset),
+        source=KNOWN.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,
         label_free_inputs=cropped_without_joints(config.data.dataset_config),

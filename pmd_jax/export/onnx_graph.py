@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from flax import nnx
 
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.models.pmd_net import Head, PMDNet
 from pmd_jax.models.resnet import BasicBlock
@@ -45,7 +46,9 @@ def to_onnx(model: PMDNet) -> onnx.ModelProto:
     axes_first = graph.call("Reshape", pose, np.array([0, 3, NUM_JOINTS]))  # 0: the batch, as it comes
     graph.nodes.append(helper.make_node("Transpose", [axes_first], ["joints"], perm=[0, 2, 1]))
 
-    rgb = helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["batch", 64, 64, 3], "a crop around one hand, sRGB")
+    rgb = helper.make_tensor_value_info(
+        "rgb", TensorProto.UINT8, ["batch", *CROP_SHAPE], "a crop around one hand, sRGB"
+    )
     units = "x right, y down, z away from the camera, relative to joint 9, in units of the distance from joint 0 to 9"
     joints = helper.make_tensor_value_info("joints", TensorProto.FLOAT, ["batch", NUM_JOINTS, 3], units)
     made = helper.make_graph(graph.nodes, "pmd_net", [rgb], [joints], graph.weights)

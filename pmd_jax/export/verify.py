@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.export.formats import Format
 
 PICTURES = 64
@@ -52,7 +53,7 @@ def made_up_crops(count: int = PICTURES) -> UInt8[np.ndarray, "{count} 64 64 3"]
     crops = []
     for index in range(count):
         patches = random.integers(0, 256, (2 ** (1 + index % 6),) * 2 + (3,), np.uint8)
-        crops.append(np.asarray(Image.fromarray(patches).resize((64, 64), Image.Resampling.BICUBIC)))
+        crops.append(np.asarray(Image.fromarray(patches).resize(CROP_SHAPE[:2], Image.Resampling.BICUBIC)))
     return np.stack(crops)
 
 

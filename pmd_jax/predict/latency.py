@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from pmd_jax.config import Config
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import build
 from pmd_jax.models.saved_model import SavedModel
@@ -24,7 +25,7 @@ def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 
         configs: by name; the first row of each is measured.
     """
     predictors = {name: _predictor(config) for name, config in configs.items()}
-    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (1, *CROP_SHAPE), np.uint8)
     times = {name: np.zeros(repeats) for name in predictors}
     for turn in range(-warm_up, repeats):
         for name, predictor in predictors.items():

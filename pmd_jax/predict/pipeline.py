@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
@@ -90,7 +91,7 @@ def predict_images(
     def look(path: Path) -> _Look:
         picture = read_picture(path)
         box, box_from = settings.box_of(str(path), picture)
-        return _Look(cropping.crop_rgb(picture, box, 64), box, box_from)
+        return _Look(cropping.crop_rgb(picture, box, CROP_SIZE_PX), box, box_from)
 
     size = min(BATCH, len(paths))
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -110,7 +111,9 @@ def predict_images(
 def _hands(
     predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: InferenceOptions
 ) -> Iterator[FramePrediction]:
-    crops = np.zeros((size, 64, 64, 3), np.uint8)  # always full, as each size would be compiled anew
+    crops = np.zeros(
+        (size, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8
+    )  # always full, as each size would be compiled anew
     for row, (_, look) in enumerate(looks):
         crops[row] = look.crop
     joints = predictor.of_crops(crops, settings.mirror)
@@ -142,7 +145,7 @@ def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions
         box, box_from = follower.next_box(rgb) if follower else None, "followed"
         if box is None or not _is_inside(box, rgb):
             (box, box_from), follower = settings.box_of(video.name, rgb, number), None
-        joints = predictor.of_crops(cropping.crop_rgb(rgb, box, 64)[None], settings.mirror)[0]
+        joints = predictor.of_crops(cropping.crop_rgb(rgb, box, CROP_SIZE_PX)[None], settings.mirror)[0]
         follower = follower or PatchTracker(rgb, joints, box, predictor.crop_margin)
         follower.saw(rgb, joints, box)
         uv_px = follower.place(joints)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float, UInt8
 
+from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
 from pmd_jax.data.inputs import normalise_rgb
@@ -49,8 +50,8 @@ class Predictor:
         rgb = np.asarray(rgb)
         if rgb.dtype != np.uint8:
             raise TypeError(f"The crops are {rgb.dtype}; give uint8 values 0…255.")
-        if rgb.ndim != 4 or rgb.shape[1:] != (64, 64, 3):
-            raise ValueError(f"The crops have shape {rgb.shape}; give (B, 64, 64, 3), for one crop rgb[None].")
+        if rgb.ndim != 4 or rgb.shape[1:] != CROP_SHAPE:
+            raise ValueError(f"The crops have shape {rgb.shape}; give (B, *{CROP_SHAPE}), for one crop rgb[None].")
         return np.asarray(self._run(self._params, rgb))
 
     def from_image(
@@ -87,7 +88,7 @@ class Predictor:
         """
         picture = as_picture(image)
         square = central_square(picture) if box is None else checked_box(box, picture)
-        crop = cropping.crop_rgb(picture, square, 64)
+        crop = cropping.crop_rgb(picture, square, CROP_SIZE_PX)
         joints = self.of_crops(crop[None], mirror)[0]
         return place_hand(joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin)
 

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 
-SIZE = 64  # of the patch that is looked for, pixels of a crop
+SIZE = CROP_SIZE_PX  # of the patch that is looked for, pixels of a crop
 REACH = 16  # how far, to each side
 WIDE = SIZE + 2 * REACH
 ZOOMS = (0.94, 0.97, 1.0, 1.03, 1.06)  # of one picture over the last

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmd_jax.config import Config
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime.files import locked, read_arrays, read_text
 from pmd_jax.study import result_files
@@ -102,7 +103,7 @@ def _times(runs: list[Run]) -> dict[str, dict[str, Any]]:
 
     measured = ms_per_image({run.variant: run.config for run in runs})
     used = {name: versions()[name] for name in ("jax", "flax")}
-    described = {"protocol": "one crop of 64 px, median", "hardware": hardware(), "versions": used}
+    described = {"protocol": f"one crop of {CROP_SIZE_PX} px, median", "hardware": hardware(), "versions": used}
     return {name: {"ms_per_image": ms, **described} for name, ms in measured.items()}
 
 

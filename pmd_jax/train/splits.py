@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmd_jax.config import Config
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS, needed_teachers
-from pmd_jax.data.dataset import CROP_PX, Columns, hold_out, place_joint_0, read_columns
+from pmd_jax.data.dataset import Columns, hold_out, place_joint_0, read_columns
 from pmd_jax.data.labels import check_depth, check_teacher, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.prepare import preparation
 from pmd_jax.runtime import distributed, files
@@ -41,7 +42,7 @@ def prepare_once(config: Config) -> Path:
             dataset_config=data.dataset_config,
             allow_partial=data.allow_partial,
             allow_bad=data.allow_bad,
-            crop_px=CROP_PX,
+            crop_px=CROP_SIZE_PX,
         )
         below = str(folder.resolve().relative_to(files.given_path(data.data_dir).resolve()))
     folder = files.given_path(data.data_dir) / distributed.broadcast(below, "the preparation of the data by process 0")

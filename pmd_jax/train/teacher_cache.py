@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from pmd_jax.config import Config
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data.augment import flip
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.inputs import Batch, to_inputs
@@ -134,7 +135,7 @@ def _name(weights: Weights, columns: Columns, config: Config) -> str:
 
 def _entry(network: Network, weights: Weights) -> np.dtype:
     """What the table holds for a sample and a flip: the fields of `TeacherOutputs`."""
-    images = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, CROP_SIZE_PX, CROP_SIZE_PX, 1), jnp.float32)
     said = jax.eval_shape(network.evaluate, weights, images)
     return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in TeacherOutputs._fields])
 

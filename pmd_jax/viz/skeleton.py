@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Num, UInt8, UInt16
 from PIL import Image, ImageDraw
 
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data.hand import BONES, DEPTH_UNIT_M, FINGERS, NUM_JOINTS
 
 FINGER_COLOURS = dict(zip(FINGERS, ("#d55e00", "#e69f00", "#009e73", "#56b4e9", "#cc79a7"), strict=True))
@@ -38,7 +39,7 @@ def draw_skeleton(
     image = Image.fromarray(rgb).resize((rgb.shape[1] * scale, rgb.shape[0] * scale), Image.Resampling.NEAREST)
     z = np.zeros(NUM_JOINTS) if z is None else z
     visible = np.ones(NUM_JOINTS, bool) if visible is None else visible
-    draw, unit = ImageDraw.Draw(image), size * scale / 64
+    draw, unit = ImageDraw.Draw(image), size * scale / CROP_SIZE_PX
     xy = (np.clip(uv_px, -4 * size, 5 * size) + 0.5) * scale  # Pillow does not bear coordinates near infinity
     drawn = set(np.flatnonzero(np.isfinite(xy).all(axis=-1)).tolist())
 

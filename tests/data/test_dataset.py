@@ -203,7 +203,7 @@ class MadeUpHands(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {split: self._generate_examples(columns) for split, columns in self.made_up.items()}
 
     def _generate_examples(self, columns: Columns):
-        for key, example in split_batch(columns._asdict(), columns.key.tolist()):
+        for key, example in split_batch(vars(columns), columns.key.tolist()):
             yield key, {name: example[name] for name in self.features}
 
 
@@ -250,7 +250,7 @@ def test_columns_come_back_as_they_were_written(prepared, split):
         ours, theirs = getattr(read, name), getattr(written, name)[rows]
         assert ours.dtype == theirs.dtype, name
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
-    assert set(Columns._fields) == {*PREPARED_KEYS, "depth_origin_m"}
+    assert set(Columns.names()) == {*PREPARED_KEYS, "depth_origin_m"}
     np.testing.assert_array_equal(read.depth_origin_m, read.xyz[:, hand.ROOT, 2])
 
 

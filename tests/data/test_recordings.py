@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from reference.made_up_columns import make_columns
 def with_keys(keys: list[str]) -> Columns:
     """Samples whose pictures nobody looks at."""
     columns = make_columns(len(keys))
-    return Columns(**(columns._asdict() | {"key": np.array(keys, object)}))
+    return replace(columns, key=np.array(keys, object))
 
 
 def film(sequence: str, frames: int, camera: str = "SK") -> list[str]:
