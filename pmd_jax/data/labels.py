@@ -17,9 +17,8 @@ from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
 
-HAND_DEPTH_M = (
-    0.12  # how far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that
-)
+# How far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that.
+HAND_DEPTH_M = 0.12
 _CHUNK = 512  # samples whose depth is sorted at once
 
 

@@ -51,7 +51,8 @@ class Predictor:
         if rgb.dtype != np.uint8:
             raise TypeError(f"The crops are {rgb.dtype}; give uint8 values 0…255.")
         if rgb.ndim != 4 or rgb.shape[1:] != CROP_SHAPE:
-            raise ValueError(f"The crops have shape {rgb.shape}; give (B, *{CROP_SHAPE}), for one crop rgb[None].")
+            wanted = ", ".join(map(str, ("B", *CROP_SHAPE)))
+            raise ValueError(f"The crops have shape {rgb.shape}; give ({wanted}), for one crop rgb[None].")
         return np.asarray(self._run(self._params, rgb))
 
     def from_image(
