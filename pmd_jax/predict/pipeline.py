@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pmd_jax.config.backbones import CROP_SIZE_PX
+from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
@@ -111,9 +111,7 @@ def predict_images(
 def _hands(
     predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: InferenceOptions
 ) -> Iterator[FramePrediction]:
-    crops = np.zeros(
-        (size, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8
-    )  # always full, as each size would be compiled anew
+    crops = np.zeros((size, *CROP_SHAPE), np.uint8)  # always full, as each size would be compiled anew
     for row, (_, look) in enumerate(looks):
         crops[row] = look.crop
     joints = predictor.of_crops(crops, settings.mirror)
