@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +22,6 @@ from jax import lax
 from benchmarks import RESULTS, ROOT, page
 from benchmarks.measure import by_turns, circumstances, machine, rounded
 from pmd_jax.models import winograd as conv
-from pmd_jax.models.row_parts import InRowParts
 from pmd_jax.runtime.cli import prepare_xla
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
@@ -60,10 +58,7 @@ def one_crop(side: int, channels: int) -> dict[str, float]:
     """Median seconds of the value for one crop."""
     x, kernel, _ = _operands(1, side, channels)
     layer = nnx.Conv(channels, channels, (3, 3), padding=conv.SAME, rngs=nnx.Rngs(0))
-    programs: dict[str, Callable[[], Any]] = {
-        name: _layer(module, x)
-        for name, module in {"xla": layer, "row_parts": InRowParts(layer, os.cpu_count() or 1)}.items()
-    }
+    programs: dict[str, Callable[[], Any]] = {"xla": _layer(layer, x)}
     weights = _torch(kernel, (3, 2, 0, 1))
     programs["pytorch"] = functools.partial(torch.conv2d, _torch(x), weights, padding=1)
     return by_turns(programs, seconds=SECONDS, calls=11)
@@ -102,9 +97,9 @@ def table(measured: dict[str, Any]) -> str:
             ms = {name: f"{1000 * spent:.2f}" for name, spent in shape[part].items()}
             winograd = ms.get("rows") or ms.get("tiles", "–")
             layer = f"{shape['channels']} channels, {shape['side']} pixels"
-            rows.append((layer, title, ms["xla"], winograd, ms.get("row_parts", "–"), ms["pytorch"]))
+            rows.append((layer, title, ms["xla"], winograd, ms["pytorch"]))
     where = f"Measured {measured['date']}, {measured['hardware']['cpu']}, {measured['hardware']['cores']} cores; ms."
-    header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "in row parts", "PyTorch")
+    header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "PyTorch")
     return f"{where}\n\n{page.table(header, rows)}"
 
 

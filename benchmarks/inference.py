@@ -14,8 +14,8 @@ from benchmarks import ours, torch_step
 from benchmarks.measure import by_turns
 from pmd_jax.config.methods import METHODS
 from pmd_jax.export.formats import folded
-from pmd_jax.export.onnx_graph import to_onnx
 from pmd_jax.models.network import build
+from pmd_jax.models.onnx_graph import to_onnx
 from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.predict.latency import ms_per_image
 from pmd_jax.predict.predictor import Predictor

@@ -16,7 +16,6 @@ from jax.extend.mlir.dialects import stablehlo as stablehlo_dialect
 from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import normalise_rgb
-from pmd_jax.export.onnx_graph import to_onnx
 from pmd_jax.models import saved_model
 from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.network import build
@@ -87,12 +86,14 @@ def _write_stablehlo(exported: SavedModel, folder: Path) -> None:
 
 
 def _write_onnx(exported: SavedModel, folder: Path) -> None:
-    (folder / "model.onnx").write_bytes(to_onnx(folded(in_float32(exported))).SerializeToString())
+    graph = saved_model.graph_of(exported.row, exported.config, exported.weights)
+    assert graph is not None  # `needs` makes sure of onnx, `read_student` of RGB
+    (folder / "model.onnx").write_bytes(graph)
 
 
 FORMATS = {
     "orbax": Format(
-        files=("network.json", "weights", digest.NAME),
+        files=("network.json", "weights", "network.onnx", digest.NAME),
         runs_on=("pmd_jax",),
         needs=(),
         write=_write_orbax,

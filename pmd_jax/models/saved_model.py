@@ -1,13 +1,15 @@
 """A trained network as a folder that can be carried elsewhere, and back.
 
 The folder holds `weights/` (Orbax: parameters and batch norm statistics, no optimiser, no teacher), `network.json`
-(what is needed to rebuild the network), for a teacher `labels.txt` (the samples whose labels it has seen), and the
-checksums of all these (`digest`), which are compared before anything of it is read.
+(what is needed to rebuild the network), for a student `network.onnx` (the same network for ONNX Runtime), for a teacher
+`labels.txt` (the samples whose labels it has seen), and the checksums of all these (`digest`), which are compared
+before anything of it is read.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterable
@@ -17,17 +19,15 @@ from typing import NamedTuple
 
 import jax
 
-from pmd_jax.config import Config, from_dict, to_dict
+from pmd_jax.config import Config, to_dict
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
+from pmd_jax.models.description import DESCRIPTION, FORMAT, GRAPH, LABELS_FILE, WEIGHTS, describe, require_readable
 from pmd_jax.models.network import Network, Weights, build
 from pmd_jax.runtime import digest
 from pmd_jax.runtime.errors import CheckpointError
-from pmd_jax.runtime.files import read_text, write_json, write_text
-from pmd_jax.runtime.orbax_io import load_tree, require_whole, save_tree
-
-FORMAT = 1
-DESCRIPTION, WEIGHTS, LABELS_FILE = "network.json", "weights", "labels.txt"
+from pmd_jax.runtime.files import write_bytes, write_json, write_text
+from pmd_jax.runtime.orbax_io import load_tree, save_tree
 
 
 class SavedModel(NamedTuple):
@@ -80,10 +80,23 @@ def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iter
     save_tree(folder / WEIGHTS, weights._asdict())  # whole when this returns, whichever process wrote it
     if jax.process_index() == 0:
         described = {"format": FORMAT, "row": row, "title": METHODS[row].title, "crop_margin": crop_margin}
+        if (graph := graph_of(row, config, weights)) is not None:
+            write_bytes(folder / GRAPH, graph)
+            described["graph_sha256"] = hashlib.sha256(graph).hexdigest()
         write_json(folder / DESCRIPTION, {**described, "config": to_dict(config)})
         if keys := sorted(labels):
             write_text(folder / LABELS_FILE, "\n".join(keys) + "\n")
-        digest.write(folder, (DESCRIPTION, WEIGHTS, LABELS_FILE))
+        digest.write(folder, (DESCRIPTION, WEIGHTS, LABELS_FILE, GRAPH))
+
+
+def graph_of(row: str, config: Config, weights: Weights) -> bytes | None:
+    """The network as an ONNX graph, with which CPUs predict; None for a teacher, or without the package onnx."""
+    if METHODS[row].modality != "rgb" or importlib.util.find_spec("onnx") is None:
+        return None
+    from pmd_jax.models.onnx_graph import to_onnx  # onnx takes a moment to import
+
+    params, batch_stats = jax.device_get((weights.params, weights.batch_stats))
+    return to_onnx(params, batch_stats, config.model).SerializeToString()
 
 
 @contextmanager
@@ -106,44 +119,8 @@ def read(folder: str | Path) -> SavedModel:
         CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
     """
     folder = Path(folder)
-    row, config, margin = describe(folder)
+    described = describe(folder)
     require_readable(folder)
-    network, initial = build(config, METHODS[row], seed=0)
+    network, initial = build(described.config, METHODS[described.row], seed=0)
     weights = Weights(**load_tree(folder / WEIGHTS, initial._asdict()))
-    return SavedModel(row, config, network, weights, margin)
-
-
-def require_readable(folder: Path) -> None:
-    """Orbax says of weights that it may not read what it says of broken ones."""
-    for path in (folder, *sorted(folder.rglob("*"))):
-        if not os.access(path, os.R_OK):
-            raise CheckpointError(f"{path} may not be read by you; ask its owner for the right to read it.")
-
-
-def describe(folder: Path) -> tuple[str, Config, float]:
-    """The row, the configuration and the crops' margin that a whole export folder was made of. Raises as `read`."""
-    description = folder / DESCRIPTION
-    require_whole(folder)
-    try:
-        described = json.loads(read_text(description))
-        if described["format"] != FORMAT:
-            raise CheckpointError(
-                f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
-            )
-        row, config = described["row"], from_dict(described["config"])
-        margin = float(described.get("crop_margin", cropping.MARGIN))  # older ones were all cropped around joints
-        if row not in METHODS:
-            raise KeyError(row)
-        if not 0 < margin < 100:  # also false for NaN
-            raise ValueError(f"crop_margin = {margin}")
-    except CheckpointError:
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"{folder} holds no network.json; name the export folder of a finished run.") from None
-    except OSError as error:
-        raise CheckpointError(
-            f"{description} cannot be read ({error.strerror}); ask its owner for the right to."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
-    return row, config, margin
+    return SavedModel(described.row, described.config, network, weights, described.crop_margin)

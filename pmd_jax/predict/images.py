@@ -24,7 +24,7 @@ _SUFFIXES_OF = {  # no other formats: some of Pillow's start other programs, or 
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif",),
 }
-FORMATS = tuple(name for name in _SUFFIXES_OF if name != "AVIF" or "avif" in features.get_supported_modules())
+FORMATS = tuple(name for name in _SUFFIXES_OF if name != "AVIF" or features.check_module("avif"))
 SUFFIXES = tuple(suffix for name in FORMATS for suffix in _SUFFIXES_OF[name])  # what is looked for in folders
 _MAGIC = (b"\x89PN", b"\xff\xd8\xff")  # of what `without_metadata` knows
 # By EXIF's orientation: whether rows become columns, and which of the two then run the other way.

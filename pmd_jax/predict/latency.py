@@ -12,7 +12,7 @@ from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import build
 from pmd_jax.models.saved_model import SavedModel
-from pmd_jax.predict.predictor import Predictor
+from pmd_jax.predict.predictor import Predictor, of_saved_model
 
 
 def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 20) -> dict[str, float]:
@@ -39,4 +39,4 @@ def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 
 def _predictor(config: Config) -> Predictor:
     row = config.rows[0]
     network, weights = build(config, METHODS[row], config.seed)
-    return Predictor(SavedModel(row, config, network, jax.device_get(weights)))
+    return of_saved_model(SavedModel(row, config, network, jax.device_get(weights)))

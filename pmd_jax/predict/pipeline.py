@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
+from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
@@ -105,17 +105,16 @@ def predict_images(
                     looks.append((path, future.result()))
                 except InputError as error:
                     problems.append(str(error))
-            yield from _hands(predictor, looks, size, settings)
+            yield from _hands(predictor, looks, settings)
 
 
 def _hands(
-    predictor: Predictor, looks: list[tuple[Path, _Look]], size: int, settings: InferenceOptions
+    predictor: Predictor, looks: list[tuple[Path, _Look]], settings: InferenceOptions
 ) -> Iterator[FramePrediction]:
-    crops = np.zeros((size, *CROP_SHAPE), np.uint8)  # always full, as each size would be compiled anew
-    for row, (_, look) in enumerate(looks):
-        crops[row] = look.crop
-    joints = predictor.of_crops(crops, settings.mirror)
-    for (path, look), pose in zip(looks, joints, strict=False):
+    if not looks:
+        return
+    joints = predictor.of_crops(np.stack([look.crop for _, look in looks]), settings.mirror)
+    for (path, look), pose in zip(looks, joints, strict=True):
         found = _place(predictor, pose, look.box, settings)
         yield FramePrediction(str(path), None, None, found, look.box_from, None)
 

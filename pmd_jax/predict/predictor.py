@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, UInt8
 
 from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
-from pmd_jax.data.inputs import normalise_rgb
-from pmd_jax.models import saved_model
-from pmd_jax.models.fold_batch_norm import fold
-from pmd_jax.models.pmd_net import PMDNet
-from pmd_jax.models.row_parts import in_row_parts
+from pmd_jax.models.description import Description, describe
+from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine, preferred
 from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import as_picture
-from pmd_jax.runtime.errors import CheckpointError, ConfigError
+from pmd_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from pmd_jax.runtime.files import given_path
+
+if TYPE_CHECKING:
+    from pmd_jax.models.saved_model import SavedModel
 
 DEMO = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"  # comes with the repository
 
@@ -32,13 +31,12 @@ class Predictor:
     Attributes:
         row, config: which network this is, and the configuration it was trained with.
         crop_margin: how many times as wide as the joints' larger extent its training crops were: 1.5 around joints.
+        engine: what runs it: "onnx" or "jax".
     """
 
-    def __init__(self, exported: saved_model.SavedModel):
-        self.row, self.config, self.crop_margin = exported.row, exported.config, exported.crop_margin
-        graph, params = nnx.split(in_row_parts(fold(nnx.merge(exported.network.evaluation, *exported.weights))))
-        self._params = jax.device_put(params)
-        self._run = jax.jit(functools.partial(_predict, graph))
+    def __init__(self, description: Description, run: Engine):
+        self.row, self.config, self.crop_margin = description.row, description.config, description.crop_margin
+        self.engine, self._run = run.name, run
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
         """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance; the camera's axes.
@@ -53,7 +51,7 @@ class Predictor:
         if rgb.ndim != 4 or rgb.shape[1:] != CROP_SHAPE:
             wanted = ", ".join(map(str, ("B", *CROP_SHAPE)))
             raise ValueError(f"The crops have shape {rgb.shape}; give ({wanted}), for one crop rgb[None].")
-        return np.asarray(self._run(self._params, rgb))
+        return self._run(np.ascontiguousarray(rgb))
 
     def from_image(
         self,
@@ -98,29 +96,63 @@ class Predictor:
         return self(rgb[:, :, ::-1]) * np.array([-1, 1, 1], np.float32) if mirror else self(rgb)
 
 
-def _predict(graph: nnx.GraphDef[PMDNet], params: nnx.State, rgb: jax.Array) -> jax.Array:
-    return nnx.merge(graph, params, copy=True)(normalise_rgb(rgb)).pose
+def load(path: str | Path | None = None, engine: str | None = None, threads: int | None = None) -> Predictor:
+    """An exported network as a function.
 
-
-def load(path: str | Path | None = None) -> Predictor:
-    """An exported student as a function of uint8 crops. Arguments and errors as `read_student`."""
-    return Predictor(read_student(path))
-
-
-def read_student(path: str | Path | None = None) -> saved_model.SavedModel:
-    """The network of an export folder that sees RGB.
+    ONNX Runtime runs it on CPUs, JAX where there is an accelerator. Their joints agree within 1e-5 hand scales on a
+    CPU. A graph that is missing, damaged, of another network or unknown to the runtime is not run: JAX takes its place,
+    with a sentence on stderr.
 
     Args:
-        path: an export's folder; None for the demo network that comes with the repository.
+        path: an export's folder; None for the demo network that comes with the package.
+        engine: "onnx" or "jax"; None: the one for this machine.
+        threads: ONNX Runtime uses at most so many; None: as many as there are cores to use.
 
     Raises:
-        CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
+        CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description;
+            with `engine` "onnx" also a graph that cannot be used.
         ConfigError: the folder holds a depth teacher, which cannot see RGB.
+        InputError: there is no such engine.
     """
+    if engine is not None and engine not in ENGINES:
+        raise InputError(f"engine = {engine!r}: choose from {', '.join(ENGINES)}, or leave it out.")
+    folder = _folder(path)
+    description = _describe_student(folder)
+    if (engine or preferred()) == "onnx":
+        try:
+            return Predictor(description, OnnxEngine(folder, description, threads))
+        except GraphError as error:
+            sentence = f"The ONNX graph of {folder} is not used: {error}."
+            if engine is not None:
+                raise CheckpointError(f"{sentence} engine='jax' does without.") from error
+            print(f"{sentence} JAX runs the network.", file=sys.stderr)
+    from pmd_jax.models import saved_model  # brings JAX
+
+    return Predictor(description, JaxEngine(saved_model.read(folder)))
+
+
+def of_saved_model(saved: SavedModel) -> Predictor:
+    """A network in memory as a function, run by JAX."""
+    return Predictor(Description(saved.row, saved.config, saved.crop_margin), JaxEngine(saved))
+
+
+def read_student(path: str | Path | None = None) -> SavedModel:
+    """The network of an export folder that sees RGB, with its weights. Arguments and errors as `load`."""
+    from pmd_jax.models import saved_model
+
+    folder = _folder(path)
+    _describe_student(folder)
+    return saved_model.read(folder)
+
+
+def _folder(path: str | Path | None) -> Path:
     if path is None and not DEMO.is_dir():
         raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
-    path = DEMO if path is None else given_path(path)
-    exported = saved_model.read(path)
-    if METHODS[exported.row].modality != "rgb":
-        raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")
-    return exported
+    return DEMO if path is None else given_path(path)
+
+
+def _describe_student(folder: Path) -> Description:
+    description = describe(folder)
+    if METHODS[description.row].modality != "rgb":
+        raise ConfigError(f"{folder} holds {description.row!r}, which sees depth; give an RGB network's export.")
+    return description

@@ -19,7 +19,10 @@ from pmd_jax.runtime.errors import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
     EXIT_PREEMPTED,
+    Diverged,
     InputError,
+    OtherFailed,
+    Preempted,
     sentence_of,
 )
 
@@ -48,9 +51,12 @@ def set_up_jax() -> None:
 def prepare_xla() -> None:
     """Keeps freed memory, and XLA's programs in JAX_COMPILATION_CACHE_DIR or below the user's home, if there is one."""
     keep_freed_memory()
-    import jax
-
-    if (cache := compile_cache()) is not None:
+    if (cache := compile_cache()) is None:
+        return
+    # JAX reads these when it is imported, which some commands never do.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if (jax := sys.modules.get("jax")) is not None:
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
@@ -82,13 +88,14 @@ def exit_code(job: Callable[[], None]) -> int:
 
     With several processes all end with the same code, and the first that failed says why.
     """
-    from pmd_jax.runtime import distributed  # brings JAX, which must not be imported before it is set up
-    from pmd_jax.runtime.preemption import Preempted
-
     sentence, code = _outcome(job)
+    if "pmd_jax.runtime.distributed" not in sys.modules:  # it brings JAX, which some jobs do without
+        return code
+    from pmd_jax.runtime import distributed
+
     try:
         distributed.leave(sentence, code)
-    except (distributed.OtherFailed, Preempted) as error:  # while waiting for the end of all
+    except (OtherFailed, Preempted) as error:  # while waiting for the end of all
         code = getattr(error, "code", EXIT_PREEMPTED)
         distributed.leave(_said(error), code)
     return code
@@ -96,16 +103,12 @@ def exit_code(job: Callable[[], None]) -> int:
 
 def _outcome(job: Callable[[], None]) -> tuple[str, int]:
     """Runs a job; what to tell the other processes, and the exit code."""
-    from pmd_jax.runtime import distributed
-    from pmd_jax.runtime.errors import Diverged
-    from pmd_jax.runtime.preemption import Preempted
-
     try:
         job()
         return "", 0
     except Diverged as error:
         return _said(error), EXIT_DIVERGED
-    except distributed.OtherFailed as error:
+    except OtherFailed as error:
         return _said(error), error.code
     except Preempted as error:
         print(f"{error}; run the same command again to go on.", file=sys.stderr)
@@ -114,11 +117,12 @@ def _outcome(job: Callable[[], None]) -> tuple[str, int]:
         print("Interrupted.", file=sys.stderr)
         return "interrupted", EXIT_INTERRUPTED
     except Exception as error:
-        if not isinstance(error, InputError) and (told := distributed.failure_of_another()) is not None:
+        distributed = sys.modules.get("pmd_jax.runtime.distributed")
+        if distributed and not isinstance(error, InputError) and (told := distributed.failure_of_another()) is not None:
             return _said(told), getattr(told, "code", EXIT_PREEMPTED)
         if (sentence := sentence_of(error)) is not None:
             return _said(sentence), EXIT_BAD_INPUT
-        if not distributed.several():
+        if distributed is None or not distributed.several():
             raise
         traceback.print_exc()
         first_line = str(error).strip().partition("\n")[0]

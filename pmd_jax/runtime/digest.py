@@ -7,12 +7,14 @@ bytes: nothing damaged is ever parsed, and it does not matter how many processes
 
 from __future__ import annotations
 
+import errno
 import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from pmd_jax.runtime.errors import BrokenCheckpoint, CheckpointError
 from pmd_jax.runtime.files import read_text, write_json
 
 NAME = "digest.json"
@@ -66,6 +68,23 @@ def check(folder: Path) -> bool:
         if found != expected:
             raise Damaged(f"{name} is not what was saved: CRC-32 and size are {found}, and were {expected}")
     return True
+
+
+def require_whole(folder: Path) -> bool:
+    """Compares a folder's files with the checksums that were written with them; whether there are any.
+
+    Raises:
+        BrokenCheckpoint: they differ.
+        CheckpointError: a file cannot be read.
+    """
+    try:
+        return check(folder)
+    except Damaged as error:
+        raise BrokenCheckpoint(folder, error) from error
+    except OSError as error:
+        if error.errno == errno.EIO:  # the disk itself says that it has lost the bytes
+            raise BrokenCheckpoint(folder, error) from error
+        raise CheckpointError(f"{folder} cannot be read ({error}); ask its owner for the right to read it.") from error
 
 
 def _parse(text: str) -> Mapping[str, str]:

@@ -26,8 +26,8 @@ import jax
 from jax._src import distributed as jax_distributed
 
 from pmd_jax.runtime import files
-from pmd_jax.runtime.errors import EXIT_FAULT, EXIT_PREEMPTED, InputError
-from pmd_jax.runtime.preemption import Preempted, Stop
+from pmd_jax.runtime.errors import EXIT_FAULT, EXIT_PREEMPTED, InputError, OtherFailed, Preempted
+from pmd_jax.runtime.preemption import Stop
 
 LEAVE_WITHIN_S = 10  # how long a process may go on after another one failed, and process 0 waits for the others
 SHARED_WITHIN_S = 40  # a network disk may show a new file that late
@@ -37,14 +37,6 @@ _SAY_AFTER_S = 30
 
 class DistributedError(InputError):
     """Processes that cannot come or stay together; the message names the option and the remedy."""
-
-
-class OtherFailed(BaseException):
-    """Another process ended the run; its exit code is that of all. Not an Exception, as `Preempted` is none."""
-
-    def __init__(self, sentence: str, code: int):
-        super().__init__(sentence)
-        self.code = code
 
 
 # ---- waiting for each other

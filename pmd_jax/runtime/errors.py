@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 EXIT_FAULT = 1  # a fault of ours, or a process that was lost: the same command may succeed
 EXIT_BAD_INPUT = 2  # to be put right first
@@ -23,6 +24,14 @@ class CheckpointError(InputError):
     """A checkpoint that is missing, broken or of another network; the message names the folder and the remedy."""
 
 
+class BrokenCheckpoint(CheckpointError):
+    """Its bytes are not those that were saved, or nothing can be made of them."""
+
+    def __init__(self, where: Path, error: Exception):
+        self.fault = f"{where} is broken or truncated ({first_line(error)})"
+        super().__init__(f"The checkpoint {self.fault}; copy it again, or delete it and run again.")
+
+
 class ConfigError(InputError):
     """A configuration that cannot run; the message names the field, the value, the limit and the remedy."""
 
@@ -37,6 +46,18 @@ class DataError(InputError):
 
 class Diverged(RuntimeError):
     """The loss, or a number of the state, is no longer finite."""
+
+
+class Preempted(BaseException):
+    """The run was asked to stop and can go on. Not an Exception: what catches those must not pass over it."""
+
+
+class OtherFailed(BaseException):
+    """Another process ended the run; its exit code is that of all. Not an Exception, as `Preempted` is none."""
+
+    def __init__(self, sentence: str, code: int):
+        super().__init__(sentence)
+        self.code = code
 
 
 _NO_ROOM = "make room, then run the same command again; what was finished is kept"
@@ -66,3 +87,9 @@ def sentence_of(error: BaseException) -> str | None:
         first_line = str(error).strip().partition("\n")[0]
         return f"Too little memory ({first_line}): choose a smaller batch (config.optim.batch, config.eval_batch)."
     return None
+
+
+def first_line(error: Exception) -> str:
+    """An error's kind and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

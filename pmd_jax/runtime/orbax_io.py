@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +10,8 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from pmd_jax.runtime import digest
-from pmd_jax.runtime.errors import CheckpointError
+from pmd_jax.runtime.errors import BrokenCheckpoint, CheckpointError, first_line
 from pmd_jax.runtime.paths import plain_path
-
-
-class BrokenCheckpoint(CheckpointError):
-    """Its bytes are not those that were saved, or nothing can be made of them."""
-
-    def __init__(self, where: Path, error: Exception):
-        self.fault = f"{where} is broken or truncated ({first_line(error)})"
-        super().__init__(f"The checkpoint {self.fault}; copy it again, or delete it and run again.")
 
 
 @contextmanager
@@ -37,23 +27,6 @@ def load_errors(where: Path, has_sums: bool) -> Iterator[None]:
         raise CheckpointError(
             f"{where} could not be loaded ({first_line(error)}), though its files are what was saved: is there memory?"
         ) from error
-
-
-def require_whole(folder: Path) -> bool:
-    """Compares a folder's files with the checksums that were written with them; whether there are any.
-
-    Raises:
-        BrokenCheckpoint: they differ.
-        CheckpointError: a file cannot be read.
-    """
-    try:
-        return digest.check(folder)
-    except digest.Damaged as error:
-        raise BrokenCheckpoint(folder, error) from error
-    except OSError as error:
-        if error.errno == errno.EIO:  # the disk itself says that it has lost the bytes
-            raise BrokenCheckpoint(folder, error) from error
-        raise CheckpointError(f"{folder} cannot be read ({error}); ask its owner for the right to read it.") from error
 
 
 def save_tree(folder: Path, tree: Any) -> None:
@@ -130,8 +103,3 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 def abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree)
-
-
-def first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -14,11 +14,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pmd_jax.runtime.errors import Preempted
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Preempted(BaseException):
-    """The run was asked to stop and can go on. Not an Exception: what catches those must not pass over it."""
 
 
 class Stop:

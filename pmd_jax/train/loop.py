@@ -17,8 +17,8 @@ from pmd_jax.data.loader import training_batches
 from pmd_jax.models.network import Weights
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.distributed import barrier, is_primary
-from pmd_jax.runtime.errors import CheckpointError
-from pmd_jax.runtime.preemption import Preempted, Stop
+from pmd_jax.runtime.errors import CheckpointError, Preempted
+from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train.checkpoint import Checkpoints
 from pmd_jax.train.clock import TrainTime
 from pmd_jax.train.compiled_step import CompiledStep, all_finite

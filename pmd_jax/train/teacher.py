@@ -19,9 +19,9 @@ def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
     """The export folder of a finished teacher; arguments and errors as `teacher_weights`."""
     given = given_path(path)
     candidates = [given, given / "export", given / row / "export"]
-    found = [(folder, *describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
+    found = [(folder, describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
-    depth = [(folder, trained) for folder, its_row, trained, _ in found if its_row == row]
+    depth = [(folder, described.config) for folder, described in found if described.row == row]
     if not depth:
         raise CheckpointError(
             f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "

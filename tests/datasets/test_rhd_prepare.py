@@ -312,7 +312,7 @@ WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
 from pmd_jax import prepare
-from pmd_jax.data.pipeline import DataError, read_columns
+from pmd_jax.data.dataset import DataError, read_columns
 
 folder, raw, closed = map(Path, sys.argv[1:])
 

@@ -40,7 +40,7 @@ def test_a_name_that_is_no_utf_8_is_read_back(tmp_path):
 
 HOLDER = """
 import pathlib, sys, time
-from pmd_jax import files
+from pmd_jax.runtime import files
 with files.locked(pathlib.Path(sys.argv[1])):
     print(flush=True)
     time.sleep(60)

@@ -15,8 +15,8 @@ from test_step import make
 
 from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.runtime import errors, sharding
-from pmd_jax.runtime.errors import CheckpointError
-from pmd_jax.runtime.preemption import Preempted, Stop
+from pmd_jax.runtime.errors import CheckpointError, Preempted
+from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import clock, loop, metric_writer
 from pmd_jax.train import log as train_log
 from pmd_jax.train.compiled_step import CompiledStep

@@ -120,7 +120,7 @@ def test_samples_that_come_back_in_another_order_are_refused():
 
 SHUFFLED = """
 import jax
-from pmd_jax import sharding
+from pmd_jax.runtime import sharding
 make_mesh = sharding.make_mesh
 sharding.make_mesh = lambda: make_mesh([jax.devices()[i] for i in {order}])
 """
@@ -204,7 +204,7 @@ def test_a_full_disk_on_process_0_ends_both_with_a_sentence(data_dir, tmp_path):
 
 WAITING = """
 import sys, time
-from pmd_jax import distributed, joining, preemption
+from pmd_jax.runtime import distributed, joining, preemption
 process = int(sys.argv[2])
 distributed._SAY_AFTER_S = 1
 joining.join(sys.argv[1], 2, process, 60)

@@ -19,7 +19,8 @@ from pmd_jax.data.augment import training_inputs
 from pmd_jax.data.dataset import Columns
 from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.runtime import sharding
-from pmd_jax.runtime.preemption import Preempted, Stop
+from pmd_jax.runtime.errors import Preempted
+from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import teacher_cache
 from pmd_jax.train.step import teacher_prediction
 from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs, flip_choices, look_up

@@ -11,13 +11,13 @@ from flax import nnx
 from pmd_jax.config import ModelConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import normalise_rgb
-from pmd_jax.models.fold_batch_norm import fold
 from pmd_jax.models.network import Weights, build
+from pmd_jax.models.pmd_net import PMDNet
 from reference.made_up_columns import make_columns
 
 pytest.importorskip("onnx", reason="needs the extra 'export'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra 'export'")
-from pmd_jax.export.onnx_graph import to_onnx  # noqa: E402
+from pmd_jax.models.onnx_graph import EPSILON, to_onnx  # noqa: E402
 
 
 def a_network(row: str, reading: str = "32/16/8/8"):
@@ -29,7 +29,7 @@ def a_network(row: str, reading: str = "32/16/8/8"):
     def stirred(tree):
         return jax.tree.map(lambda x: np.asarray(x) + random.uniform(-0.1, 0.1, x.shape).astype(np.float32), tree)
 
-    return network, Weights(*map(stirred, weights))
+    return network, Weights(*map(stirred, weights)), config.model
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def a_network(row: str, reading: str = "32/16/8/8"):
     [("rgb_baseline", "64/32/16/8"), ("pmd_net_joint", "32/16/8/8"), ("pmd_net_refine", "32/16/8/8")],
 )
 def test_it_gives_the_networks_joints(row, reading):
-    network, weights = a_network(row, reading)
-    proto = to_onnx(fold(nnx.merge(network.evaluation, *weights, copy=True)))
+    network, weights, architecture = a_network(row, reading)
+    proto = to_onnx(*weights, architecture)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     rgb = make_columns(5).rgb
     expected = np.asarray(network.evaluate(weights, normalise_rgb(rgb)).pose)
@@ -48,9 +48,14 @@ def test_it_gives_the_networks_joints(row, reading):
         np.testing.assert_allclose(answered, joints, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+def test_batch_norms_own_constant():
+    """The graph folds by a constant of its own, which must be the network's."""
+    assert PMDNet(3, width=4, blocks=(1, 1, 1, 1), rngs=nnx.Rngs(0)).backbone.norm.epsilon == EPSILON
+
+
 def test_it_says_what_goes_in_and_comes_out():
-    network, weights = a_network("rgb_baseline")
-    proto = to_onnx(fold(nnx.merge(network.evaluation, *weights, copy=True)))
+    _, weights, architecture = a_network("rgb_baseline")
+    proto = to_onnx(*weights, architecture)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     ((rgb,), (joints,)) = session.get_inputs(), session.get_outputs()
     assert (rgb.name, rgb.type, rgb.shape) == ("rgb", "tensor(uint8)", ["batch", 64, 64, 3])
@@ -60,12 +65,6 @@ def test_it_says_what_goes_in_and_comes_out():
 
 def test_bytes_go_through_nothing_but_the_cast():
     """TensorRT has no other operator on uint8."""
-    network, weights = a_network("rgb_baseline")
-    proto = to_onnx(fold(nnx.merge(network.evaluation, *weights, copy=True)))
+    _, weights, architecture = a_network("rgb_baseline")
+    proto = to_onnx(*weights, architecture)
     assert [node.op_type for node in proto.graph.node if "rgb" in node.input] == ["Cast"]
-
-
-def test_batch_norm_must_be_folded():
-    network, weights = a_network("rgb_baseline")
-    with pytest.raises(AssertionError, match="fold batch norm first"):
-        to_onnx(nnx.merge(network.evaluation, *weights, copy=True))
