@@ -311,7 +311,7 @@ def test_a_data_dir_that_is_a_file(tmp_path, zipped, capsys):
 WITHOUT_RIGHTS = """
 import os, sys
 from pathlib import Path
-from pmd_jax import prepare
+from pmd_jax.prepare import cli as prepare
 from pmd_jax.data.dataset import DataError, read_columns
 
 folder, raw, closed = map(Path, sys.argv[1:])
