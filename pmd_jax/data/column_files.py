@@ -10,15 +10,15 @@ import hashlib
 import json
 import mmap
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Int64
 
 from pmd_jax.data.depth_origin import in_chunks, is_measured, map_origin_m
-from pmd_jax.data.prepared import PREPARED_KEYS
-from pmd_jax.data.records import read_records
+from pmd_jax.data.records import PREPARED_KEYS, read_records
 from pmd_jax.runtime.files import locked, read_text, replacing_folder, write_json
 
 FORMAT = 1
@@ -26,6 +26,7 @@ DESCRIPTION = "columns.json"
 PIXELS = ("rgb", "depth")  # the large columns, of which a file's mapping is all that is kept
 FACTS = ("is_measured", "map_origin_m")  # what takes a look at every pixel of depth, so it is done once
 _RELEASE_BYTES = 1 << 29
+_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of records, to tell it from another of its size
 
 
 class Column:
@@ -92,29 +93,32 @@ def ensure(prepared: Path, split: str) -> None:
 def _write(prepared: Path, split: str) -> None:
     records = read_records(prepared, split)
     with replacing_folder(folder_of(prepared, split)) as unfinished:
-        columns: dict[str, np.ndarray] = {}
-        keys: list[str] = []
-        for row, example in enumerate(records.examples):
-            keys.append(example["key"])
-            for name in PREPARED_KEYS:
-                if name == "key" or name not in example:
-                    continue
-                if name not in columns:
+        keys: list[bytes] = []
+        with ExitStack() as open_files:
+            files: dict[str, BinaryIO] = {}
+            for example in records.examples:
+                keys.append(example["key"].encode())
+                for name in (name for name in PREPARED_KEYS if name != "key" and name in example):
                     value = np.asarray(example[name])
-                    columns[name] = np.lib.format.open_memmap(
-                        unfinished / f"{name}.npy", "w+", value.dtype, (records.count, *value.shape)
-                    )
-                columns[name][row] = example[name]
-        names = np.array([key.encode() for key in keys])
-        np.save(unfinished / "key.npy", names)
-        depth = columns["depth"]
-        np.save(unfinished / "is_measured.npy", in_chunks(is_measured, depth))
-        np.save(unfinished / "map_origin_m.npy", in_chunks(map_origin_m, depth))
-        for column in columns.values():
-            column.flush()  # pyright: ignore[reportAttributeAccessIssue] (a memmap)
+                    if name not in files:
+                        files[name] = open_files.enter_context((unfinished / f"{name}.npy").open("wb", 1 << 20))
+                        _begin(files[name], value, records.count)
+                    # Not through a mapping: on a full disk that would end the process, and this is an error.
+                    files[name].write(value.tobytes())
+        np.save(unfinished / "key.npy", np.array(keys))
+        if (unfinished / "depth.npy").is_file():
+            depth = _mapped(unfinished / "depth.npy")
+            np.save(unfinished / "is_measured.npy", in_chunks(is_measured, depth))
+            np.save(unfinished / "map_origin_m.npy", in_chunks(map_origin_m, depth))
         sizes = {path.stem: path.stat().st_size for path in sorted(unfinished.glob("*.npy"))}
-        described = {"format": FORMAT, "count": records.count, "records": _records(prepared), "keys": _hash(names)}
+        described = {"format": FORMAT, "count": len(keys), "records": _records(prepared), "keys": _hash(np.array(keys))}
         write_json(unfinished / DESCRIPTION, {**described, "bytes": sizes})
+
+
+def _begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
+    """The header of an .npy file of `count` such arrays."""
+    described = {"descr": example.dtype.str, "fortran_order": False, "shape": (count, *example.shape)}
+    np.lib.format.write_array_header_1_0(file, described)
 
 
 def open_columns(prepared: Path, split: str) -> dict[str, Any] | None:
@@ -157,12 +161,17 @@ def _mapped(path: Path) -> Column:
 
 
 def _records(prepared: Path) -> str:
-    """Names the records that a split was decoded from: the files beside them, by name and size, and what TFDS says."""
+    """Names the records that a split was decoded from: what TFDS says of them, their files' sizes and some bytes."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(prepared.glob("*.json")):
         digest.update(path.read_bytes())
     for path in sorted(prepared.glob("*.array_record*")):
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:  # not all of it, which takes as long as decoding does
+            for part in range(_SAMPLES):
+                file.seek(part * size // _SAMPLES)
+                digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()
 
 

@@ -16,9 +16,8 @@ from pmd_jax.data import column_files, cropping, hand
 from pmd_jax.data.column_files import Column
 from pmd_jax.data.depth_origin import in_chunks
 from pmd_jax.data.inputs import Batch
-from pmd_jax.data.prepared import PREPARED_KEYS
 from pmd_jax.data.recordings import Recordings
-from pmd_jax.data.records import REMEDY, empty_columns, read_records
+from pmd_jax.data.records import PREPARED_KEYS, REMEDY, empty_columns, read_records
 from pmd_jax.runtime.errors import ConfigError, DataError
 
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"

@@ -11,6 +11,7 @@ import numpy as np
 
 from pmd_jax.runtime.errors import DataError
 
+PREPARED_KEYS = ("rgb", "depth", "xyz", "uv", "visible", "K", "is_left", "key")  # of every data set
 REMEDY = "delete the folder and prepare it again with `python -m pmd_jax.prepare`"
 
 
