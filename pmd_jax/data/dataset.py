@@ -12,11 +12,12 @@ from jaxtyping import Bool, Int64
 
 from pmd_jax.config import DataConfig
 from pmd_jax.config.backbones import CROP_SHAPE
+from pmd_jax.config.datasets import info
 from pmd_jax.data import column_files, cropping, hand
 from pmd_jax.data.column_files import Column
 from pmd_jax.data.depth_origin import in_chunks
 from pmd_jax.data.inputs import Batch
-from pmd_jax.data.recordings import Recordings
+from pmd_jax.data.recordings import Recordings, drawing_order
 from pmd_jax.data.records import PREPARED_KEYS, REMEDY, empty_columns, read_records
 from pmd_jax.runtime.errors import ConfigError, DataError
 
@@ -159,7 +160,7 @@ def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Colum
     """
     if config.validation == 0 and config.train_samples == 0:
         return columns, None
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(columns))
+    order = _order(columns, config, seed)
     asked = f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}"
     if config.validation + max(config.train_samples, 1) > len(columns):
         raise ConfigError(f"{asked}: the training split has {len(columns)} samples; ask for fewer.")
@@ -180,3 +181,13 @@ def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Colum
     if config.train_samples:
         train = train[: config.train_samples]
     return columns.take(np.sort(train)), columns.take(np.sort(validation)) if config.validation else None
+
+
+def _order(columns: Columns, config: DataConfig, seed: int) -> Int64[np.ndarray, " n"]:
+    """`drawing_order` of the split; where it is a part of another one (`DatasetInfo.parts`), as that one has it."""
+    whole = info(config.dataset).parts.get(config.dataset_config)
+    if whole is None:
+        return drawing_order(len(columns), seed)
+    rank = np.empty(whole, np.int64)
+    rank[drawing_order(whole, seed)] = np.arange(whole)
+    return np.argsort(rank[[int(key.rpartition("/")[2]) for key in columns.key]])
