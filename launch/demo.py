@@ -17,6 +17,7 @@ METHODS = ("depth_teacher", "rgb_baseline", "pmd_net", "pmd_net_unlabelled")
 
 def get_config() -> Config:
     config = label_free_inputs(paper("rendered", *METHODS, name="demo"))
+    config.data.dataset_config = "demo_mask_box"  # the samples of the study, without those that it does not use
     config.data.labelled = 3000.0
     config.eval_every = config.checkpoint_every = 250
     config.log_every = 10

@@ -10,6 +10,7 @@ from typing import Any, cast
 import tensorflow_datasets as tfds
 
 from pmd_jax.data.prepared import prepared_features, split_batch
+from pmd_jax.data.recordings import drawing_order
 from pmd_jax.prepare.workers import parallel_map
 
 from . import generate
@@ -34,12 +35,20 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     draw_size: int = 128  # pixels a side before the reduction; a multiple of `size`
     views: str = "rhd_like"  # or "uniform": all rotations alike
     box: str = "joints"  # or "mask": the crop needs no joint
+    part_of: int = 0  # of so many training samples only those that a run takes first; 0: all are drawn
 
     def __post_init__(self):
         for split in _SPLITS:
             if getattr(self, split) < 1:
                 raise ValueError(f"{split} = {getattr(self, split)} leaves the split empty; ask for at least 1 sample.")
         _ = self.settings  # refuses what cannot be drawn before anything is written
+
+    @property
+    def train_indices(self) -> list[int]:
+        """Which training samples are drawn, in rising order."""
+        if not self.part_of:
+            return list(range(self.train))
+        return sorted(drawing_order(self.part_of)[: self.train].tolist())
 
     @property
     def settings(self) -> generate.Settings:
@@ -59,6 +68,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         RenderedHandsConfig(name="mask_box", description="As default, cropped without joints.", box="mask"),
         RenderedHandsConfig(
             name="large_mask_box", description="As large, cropped without joints.", train=40_000, box="mask"
+        ),
+        RenderedHandsConfig(
+            name="demo_mask_box",
+            description="Of large_mask_box, what the demo uses.",
+            train=17_000,
+            part_of=40_000,
+            box="mask",
         ),
         RenderedHandsConfig(name="smoke", description="As default, with few samples.", train=512, test=128),
     ]
@@ -81,7 +97,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self._config
         count = getattr(config, split)
-        tasks = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+        indices = config.train_indices if split == "train" else list(range(count))
+        tasks = [indices[start : start + BATCH] for start in range(0, count, BATCH)]
         # Workers import the renderer by name, without TFDS: they start in half the time.
         draw = partial(generate.render, split_seed(config.seed, split), settings=config.settings)
         batches = parallel_map(
@@ -91,8 +108,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             description=f"Drawing {config.name}/{split}",
             unit=" images",
         )
-        for indices, batch in zip(tasks, batches, strict=True):
-            yield from split_batch(batch, [f"rendered_hands/{split}/{index:06d}" for index in indices])
+        for task, batch in zip(tasks, batches, strict=True):
+            yield from split_batch(batch, [f"rendered_hands/{split}/{index:06d}" for index in task])
 
 
 def split_seed(seed: int, split: str) -> int:

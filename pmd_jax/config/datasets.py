@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 # How others make a wrist of the palm centre: (MCP to start from, how many times as far from it as the palm).
 WRIST_RULES = {"wrist_from_ring": (13, 2.0), "wrist_from_middle": (9, 2.2)}
@@ -20,6 +21,8 @@ class DatasetInfo:
         label_free_box: what the crops of its configurations that need no joints go around; "" if it has none.
         film_key: a pattern of the keys of samples that are frames of a film: its groups are the film and the frame's
             number; "" if there are none.
+        parts: configurations that hold a part of another one's training samples, which their keys number, and how many
+            that one has: samples are held out as from all of it.
     """
 
     title: str
@@ -28,6 +31,7 @@ class DatasetInfo:
     joint_0_is_palm: bool = False
     label_free_box: str = ""
     film_key: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 KNOWN = {
@@ -37,6 +41,7 @@ KNOWN = {
         limits="It was trained on rendered hands. It is not made for photographs, and was measured on rendered hands "
         "only.",
         label_free_box="the hand's pixels",
+        parts={"demo_mask_box": 40_000},
     ),
     "rhd": DatasetInfo(
         title="RHD (Rendered Hand Pose Dataset, Zimmermann and Brox 2017)",

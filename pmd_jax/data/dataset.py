@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from pmd_jax.config import DataConfig
 from pmd_jax.config.backbones import CROP_SHAPE
-from pmd_jax.data import cropping, hand
+from pmd_jax.config.datasets import info
+from pmd_jax.data import column_files, cropping, hand
+from pmd_jax.data.column_files import Column
+from pmd_jax.data.depth_origin import in_chunks
 from pmd_jax.data.inputs import Batch
-from pmd_jax.data.recordings import Recordings
+from pmd_jax.data.recordings import Recordings, drawing_order
+from pmd_jax.data.records import PREPARED_KEYS, REMEDY, empty_columns, read_records
 from pmd_jax.runtime.errors import ConfigError, DataError
 
 NOT_NUMBERS = "joints, pixels or intrinsics that are not numbers"
@@ -26,8 +31,8 @@ class Columns:
     A sample without labels has NaN for joints and none of them visible (`pmd_jax.data.labels`).
     """
 
-    rgb: np.ndarray
-    depth: np.ndarray
+    rgb: np.ndarray | Column
+    depth: np.ndarray | Column
     xyz: np.ndarray
     uv: np.ndarray
     visible: np.ndarray
@@ -35,14 +40,15 @@ class Columns:
     is_left: np.ndarray
     depth_origin_m: np.ndarray
     key: np.ndarray
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)  # of the depth maps, where they are known already
 
     def __len__(self) -> int:
         return len(self.key)
 
     @classmethod
     def names(cls) -> list[str]:
-        """The fields, in order."""
-        return [column.name for column in fields(cls)]
+        """The columns, in order."""
+        return [column.name for column in fields(cls) if column.name != "facts"]
 
     @property
     def has_label(self) -> Bool[np.ndarray, " n"]:
@@ -54,55 +60,48 @@ class Columns:
         return Batch(*(getattr(self, name)[index] for name in Batch._fields[:-1]), index=index.astype(np.int32))
 
     def take(self, index: Int64[np.ndarray, " n"]) -> Columns:
-        """A part of the split."""
-        return Columns(*(getattr(self, name)[index] for name in self.names()))
+        """A part of the split; its pixels are not copied."""
+        parts = {name: getattr(self, name)[index] for name in self.names() if name not in column_files.PIXELS}
+        pixels = {name: _column(getattr(self, name)).take(index) for name in column_files.PIXELS}
+        return Columns(**parts, **pixels, facts={name: fact[index] for name, fact in self.facts.items()})
+
+    def fact(self, name: str, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """What is known of each depth map, or is found out by looking at them now."""
+        return self.facts[name] if name in self.facts else in_chunks(function, self.depth)
+
+
+def _column(column: np.ndarray | Column) -> Column:
+    return column if isinstance(column, Column) else Column(column)
 
 
 def read_columns(folder: Path, split: str) -> Columns:
-    """Decodes a prepared split into memory (64 px RGB-D: 21 kB a sample; RHD's training split 845 MB).
+    """A prepared split: mapped where it has column files (`column_files`), else decoded into memory (21 kB a sample).
 
     Raises:
         DataError: nothing is prepared there, it is of another version or truncated, or a label is not a number.
     """
-    import tensorflow_datasets as tfds  # one second to import: not for those who only predict
-
-    if not hasattr(tfds, "builder_from_directory"):  # it keeps the errors of its own import to itself
-        raise ImportError("TensorFlow Datasets could not be imported; python -c 'import tensorflow_datasets' says why.")
-    remedy = "delete the folder and prepare it again with `python -m pmd_jax.prepare`"
-    try:
-        builder = tfds.builder_from_directory(folder)
-        source = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] (a decorator hides its parameters)
-        count, columns = len(source), None
-        for row, example in enumerate(source):
-            if columns is None:
-                columns = {name: np.empty((count, *np.shape(example[name])), _dtype(example[name])) for name in example}
-            for name, column in columns.items():
-                column[row] = _text(example[name])
-    except MemoryError as error:
-        raise DataError(f"The prepared split {split!r} in {folder} does not fit into memory ({error}).") from error
-    except Exception as error:  # TFDS, array_record and zlib each have their own; all mean the same to the user
-        if (closed := _without_permission(folder)) is not None:
-            raise DataError(f"{closed} may not be read by you: change its permissions.") from error
-        raise DataError(f"The prepared split {split!r} in {folder} cannot be read ({error}); {remedy}.") from error
-    if columns is None:
-        raise DataError(f"The prepared split {split!r} in {folder} is empty; {remedy}.")
-    missing = sorted({*Columns.names()} - {"depth_origin_m"} - set(columns))
+    arrays = column_files.open_columns(folder, split) or _decoded(folder, split)
+    missing = sorted({*PREPARED_KEYS} - set(arrays))
     if missing:
-        raise DataError(f"The prepared split in {folder} lacks {missing}; {remedy}.")
-    columns["depth_origin_m"] = columns["xyz"][:, hand.ROOT, 2]
-    loaded = Columns(*(columns[name] for name in Columns.names()))
-    _check(loaded, folder, remedy)
+        raise DataError(f"The prepared split in {folder} lacks {missing}; {REMEDY}.")
+    arrays["depth_origin_m"] = arrays["xyz"][:, hand.ROOT, 2]
+    facts = {name: arrays[name] for name in column_files.FACTS if name in arrays}
+    loaded = Columns(*(arrays[name] for name in Batch._fields[:-1]), key=arrays["key"], facts=facts)
+    _check(loaded, folder, REMEDY)
     return loaded
 
 
-def _without_permission(folder: Path) -> Path | None:
-    """What of a prepared folder this user may not read; libraries say so in words of their own, or not at all."""
-    for parent in reversed(folder.absolute().parents):  # from the top: nothing can be asked about what lies below one
-        if parent.is_dir() and not os.access(parent, os.X_OK):
-            return parent
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        return folder
-    return next((path for path in folder.glob("*") if not os.access(path, os.R_OK)), None)
+def _decoded(folder: Path, split: str) -> dict[str, Any]:
+    records = read_records(folder, split)
+    try:
+        columns: dict[str, Any] = {}
+        for row, example in enumerate(records.examples):
+            columns = columns or empty_columns(records, example)
+            for name, column in columns.items():
+                column[row] = example[name]
+        return columns
+    except MemoryError as error:
+        raise DataError(f"The prepared split {split!r} in {folder} does not fit into memory ({error}).") from error
 
 
 def _check(columns: Columns, folder: Path, remedy: str) -> None:
@@ -150,14 +149,6 @@ def place_joint_0(columns: Columns, rule: str) -> Columns:
     return replace(columns, xyz=xyz, uv=uv, visible=visible)
 
 
-def _text(value):
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _dtype(value):
-    return object if isinstance(value, bytes | str) else np.asarray(value).dtype
-
-
 def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Columns, Columns | None]:
     """Cuts the validation samples, all with labels, from a training split; the draw does not depend on the run's seed.
 
@@ -169,7 +160,7 @@ def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Colum
     """
     if config.validation == 0 and config.train_samples == 0:
         return columns, None
-    order = np.random.Generator(np.random.Philox(seed)).permutation(len(columns))
+    order = _order(columns, config, seed)
     asked = f"config.data.validation = {config.validation} and config.data.train_samples = {config.train_samples}"
     if config.validation + max(config.train_samples, 1) > len(columns):
         raise ConfigError(f"{asked}: the training split has {len(columns)} samples; ask for fewer.")
@@ -190,3 +181,13 @@ def hold_out(columns: Columns, config: DataConfig, seed: int = 0) -> tuple[Colum
     if config.train_samples:
         train = train[: config.train_samples]
     return columns.take(np.sort(train)), columns.take(np.sort(validation)) if config.validation else None
+
+
+def _order(columns: Columns, config: DataConfig, seed: int) -> Int64[np.ndarray, " n"]:
+    """`drawing_order` of the split; where it is a part of another one (`DatasetInfo.parts`), as that one has it."""
+    whole = info(config.dataset).parts.get(config.dataset_config)
+    if whole is None:
+        return drawing_order(len(columns), seed)
+    rank = np.empty(whole, np.int64)
+    rank[drawing_order(whole, seed)] = np.arange(whole)
+    return np.argsort(rank[[int(key.rpartition("/")[2]) for key in columns.key]])

@@ -10,16 +10,12 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt16
+from jaxtyping import Bool
 
 from pmd_jax.config.methods import Method
-from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
+from pmd_jax.data.depth_origin import is_measured, map_origin_m
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
-
-# How far behind its nearest point a hand reaches; a flat hand seen from its tips is longer than that.
-HAND_DEPTH_M = 0.12
-_CHUNK = 512  # samples whose depth is sorted at once
 
 
 def subsample_labels(columns: Columns, wanted: float, seed: int) -> Columns:
@@ -86,7 +82,7 @@ def check_depth(row: Method, columns: Columns, what: str) -> None:
     Raises:
         DataError: a sample has no pixel of depth.
     """
-    blind = ~columns.depth.any((1, 2))
+    blind = ~columns.fact("is_measured", is_measured)
     if blind.any():
         raise DataError(
             f"{row.title} needs depth, and {blind.sum()} of {len(columns)} {what} samples have none, first "
@@ -130,27 +126,4 @@ def place_depth_origin(columns: Columns, rule: str) -> Columns:
     """The samples with `depth_origin_m` as `config.data.depth_origin` says: the root's depth, or the map's own."""
     if rule == "root":
         return columns
-    parts = [depth_origin_m(columns.depth[start : start + _CHUNK]) for start in range(0, len(columns), _CHUNK)]
-    return replace(columns, depth_origin_m=np.concatenate(parts))
-
-
-def depth_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
-    """The hand's depth as the map shows it: the median over what lies nearest in the middle of the crop.
-
-    The middle is the inner half along both sides; where it has no depth, the whole crop counts. Zero where nothing is
-    measured: such a map has no origin.
-    """
-    height, width = depth.shape[1:]
-    of_middle = _nearest_m(depth[:, height // 4 : height - height // 4, width // 4 : width - width // 4])
-    return np.where(of_middle > 0, of_middle, _nearest_m(depth))
-
-
-def _nearest_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:
-    """The median depth of what lies at most `HAND_DEPTH_M` behind the second percentile: nearer pixels are noise."""
-    metres = depth.reshape(len(depth), -1).astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
-    metres[metres == 0] = np.nan
-    measured = ~np.isnan(metres).all(1)
-    seen, nearest = metres[measured], np.zeros(len(depth), np.float32)
-    limit = np.nanpercentile(seen, 2, axis=1, keepdims=True) + HAND_DEPTH_M
-    nearest[measured] = np.nanmedian(np.where(seen <= limit, seen, np.nan), axis=1)
-    return nearest
+    return replace(columns, depth_origin_m=columns.fact("map_origin_m", map_origin_m))

@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pmd_jax.data.hand import NUM_JOINTS
-
-PREPARED_KEYS = ("rgb", "depth", "xyz", "uv", "visible", "K", "is_left", "key")
+from pmd_jax.data.records import PREPARED_KEYS
 
 
 def prepared_features(size: int) -> tfds.features.FeaturesDict:

@@ -18,6 +18,11 @@ BLOCK_FRAMES = 100  # of a film, held out together
 GUARD_FRAMES = 30  # of a film, on each side of what is held out: neither trained on nor held out
 
 
+def drawing_order(samples: int, seed: int = 0) -> Int64[np.ndarray, " n"]:
+    """The order in which samples of a training split are held out and chosen; the same for every run."""
+    return np.random.Generator(np.random.Philox(seed)).permutation(samples)
+
+
 def moment(key: str) -> tuple[str, int]:
     """The recording that a sample belongs to, and its frame's number where the recording is a film.
 

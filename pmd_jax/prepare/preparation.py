@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pmd_jax.data import column_files
 from pmd_jax.prepare.registry import builder_class
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import given_path, locked
@@ -63,11 +64,18 @@ def prepare(
                 if download:
                     builder.fetch(raw)
                 _build(builder, raw, data_dir)
-                return prepared
+                return _with_column_files(prepared, builder)
     if reads_archive:
         raw_builder.check_reuse(prepared, builder_type.PUBLISHED_FRAMES, allow_partial, allow_bad)
     if not (prepared / INFO_FILE).is_file():
         raise InputError(f"{prepared} has no {INFO_FILE}, so it is not whole: delete it and prepare it again.")
+    return _with_column_files(prepared, builder)
+
+
+def _with_column_files(prepared: Path, builder) -> Path:
+    """Data that an earlier version prepared get theirs now. Raises as `column_files.ensure`."""
+    for split in sorted(builder.info.splits):
+        column_files.ensure(prepared, split)
     return prepared
 
 

@@ -83,14 +83,30 @@ class _Process(SpawnProcess):
 
     def start(self) -> None:
         resource_tracker.ensure_running()  # starting it unblocks signals
-        blocked = signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # inherited, and so from the first moment on
-        try:
-            with _environment(ONE_THREAD):  # read when the libraries are loaded, before any code of ours runs there
-                super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        # Read when the libraries are loaded, before any code of ours runs there.
+        with _environment(ONE_THREAD), _uninterrupted():
+            super().start()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block; processes that are started in it do not get it at all.
+
+    A worker whose start is interrupted would say so with a traceback of its own. The mask alone does not keep the
+    interrupt from this thread, for the kernel hands the signal to another one of the process.
+    """
+    arrived: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number)) if is_main else None
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, and so from the first moment on
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if is_main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+    if arrived:
+        signal.raise_signal(signal.SIGINT)  # to whoever handles it
 
 
 class _Context(SpawnContext):

@@ -29,6 +29,7 @@ from pmd_jax.config import Config
 from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data.augment import flip
 from pmd_jax.data.dataset import Columns
+from pmd_jax.data.depth_origin import CHUNK
 from pmd_jax.data.inputs import Batch, to_inputs
 from pmd_jax.evaluate.predictions import compile_outputs, outputs_of
 from pmd_jax.models.network import Network, Weights, compute_dtype
@@ -128,8 +129,9 @@ def _name(weights: Weights, columns: Columns, config: Config) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).data)
-    for column in (columns.depth, columns.depth_origin_m):
-        digest.update(np.ascontiguousarray(column).data)
+    for start in range(0, len(columns), CHUNK):
+        digest.update(np.ascontiguousarray(columns.depth[start : start + CHUNK]).data)
+    digest.update(np.ascontiguousarray(columns.depth_origin_m).data)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns, hold_out, place_joint_0, read_columns
 from pmd_jax.data.loader import Order, evaluation_batches, training_batches
 from pmd_jax.data.prepared import PREPARED_KEYS, prepared_features, split_batch
+from pmd_jax.data.recordings import drawing_order
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.errors import ConfigError, DataError
 from reference.made_up_columns import make_columns
@@ -116,6 +118,18 @@ def test_hold_out_is_the_same_for_every_run_and_for_fewer_training_samples(colum
     assert len(small) == 5
     np.testing.assert_array_equal(same.key, validation.key)
     assert not set(small.key) & set(validation.key)
+
+
+def test_a_part_that_is_drawn_alone_is_held_out_as_from_the_whole(monkeypatch):
+    """The demo's samples are those of the study, which draws more of them."""
+    monkeypatch.setitem(datasets.KNOWN, "made_up", datasets.DatasetInfo("made up", parts={"part": 48}))
+    columns, data = make_columns(48), DataConfig(dataset="made_up", validation=6, train_samples=20)
+    part = columns.take(np.sort(drawing_order(48)[:26]))
+    expected = hold_out(columns, data)
+    found = hold_out(part, dataclasses.replace(data, dataset_config="part"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.key.tolist() == theirs.key.tolist()
+        np.testing.assert_array_equal(np.asarray(ours.rgb), np.asarray(theirs.rgb))
 
 
 def test_nothing_held_out_is_the_whole_split(columns):

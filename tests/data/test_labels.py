@@ -13,7 +13,8 @@ from conftest import small_config
 from pmd_jax.config import DataConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns, hold_out
-from pmd_jax.data.labels import check_teacher, depth_origin_m, place_depth_origin, subsample_labels, training_subset
+from pmd_jax.data.depth_origin import map_origin_m
+from pmd_jax.data.labels import check_teacher, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.data.loader import TwoOrders, training_batches
 from pmd_jax.runtime.errors import ConfigError, DataError, InputError
 from pmd_jax.train.splits import Splits, check_seen
@@ -229,15 +230,15 @@ def test_the_origin_is_the_median_of_what_is_near():
     depth[0, 16:40, 16:48] = 5_000
     depth[0, 20:24, 20:30] = 5_600
     depth[0, 30, 30], depth[0, 31, 20:40] = 1_000, 0
-    assert depth_origin_m(depth)[0] == pytest.approx(0.5, abs=1e-6)
+    assert map_origin_m(depth)[0] == pytest.approx(0.5, abs=1e-6)
     moved = np.where(depth > 0, depth + 1_500, 0).astype(np.uint16)
-    assert depth_origin_m(moved)[0] == pytest.approx(0.65, abs=1e-6)
+    assert map_origin_m(moved)[0] == pytest.approx(0.65, abs=1e-6)
 
 
 def test_the_origin_of_a_crop_with_an_empty_middle_or_nothing():
     depth = np.zeros((2, 64, 64), np.uint16)
     depth[0, :10] = 4_000
-    np.testing.assert_allclose(depth_origin_m(depth), [0.4, 0], atol=1e-6)
+    np.testing.assert_allclose(map_origin_m(depth), [0.4, 0], atol=1e-6)
 
 
 def test_the_origin_comes_from_the_map_alone(columns):

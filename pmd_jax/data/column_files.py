@@ -1,0 +1,179 @@
+"""A prepared split as one file a column, beside its records: written once, mapped by every process of a host.
+
+Decoding a split takes a quarter of a millisecond a sample, and all of it in memory, in every process. These files are
+mapped instead: nothing is copied, and the operating system keeps what is used for all processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Int64
+
+from pmd_jax.data.depth_origin import in_chunks, is_measured, map_origin_m
+from pmd_jax.data.records import PREPARED_KEYS, read_records
+from pmd_jax.runtime.files import locked, read_text, replacing_folder, write_json
+
+FORMAT = 1
+DESCRIPTION = "columns.json"
+PIXELS = ("rgb", "depth")  # the large columns, of which a file's mapping is all that is kept
+FACTS = ("is_measured", "map_origin_m")  # what takes a look at every pixel of depth, so it is done once
+_RELEASE_BYTES = 1 << 29
+_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of records, to tell it from another of its size
+
+
+class Column:
+    """Rows of a column whose bytes stay where they are: in a file that is mapped, or in memory.
+
+    An index in place of a copy: taking a part of a split costs eight bytes a sample. Indexing gives arrays.
+    """
+
+    def __init__(self, array: np.ndarray, rows: Int64[np.ndarray, " n"] | None = None, file: mmap.mmap | None = None):
+        self._array, self._file = array, file
+        self._rows = np.arange(len(array)) if rows is None else rows
+        self.shape, self.dtype = (len(self._rows), *array.shape[1:]), array.dtype
+        self._touched = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        values = self._array[self._rows[index]]
+        self._touched += values.nbytes
+        if self._file is not None and self._touched > _RELEASE_BYTES:
+            # The pages stay in the operating system's cache, but count no more as this process's memory.
+            self._file.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+        return values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        del copy  # always
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+    def take(self, index: Int64[np.ndarray, " m"]) -> Column:
+        """Some of these rows."""
+        return Column(self._array, self._rows[index], self._file)
+
+
+def folder_of(prepared: Path, split: str) -> Path:
+    """Where a split's column files lie."""
+    return prepared / f"columns_{split}"
+
+
+def ensure(prepared: Path, split: str) -> None:
+    """Writes the column files of a split, unless they are there and are those of its records.
+
+    Where they cannot be written (a folder that can only be read, a full disk), nothing is left and a sentence is said:
+    the records are decoded into memory then.
+
+    Raises:
+        DataError: the records cannot be read.
+    """
+    if open_columns(prepared, split) is not None:
+        return
+    try:
+        with locked(prepared / f".columns_{split}.lock", f"the column files of {prepared.name}/{split}"):
+            if open_columns(prepared, split) is None:
+                _write(prepared, split)
+    except OSError as error:
+        print(
+            f"No column files for {prepared}, split {split!r} ({error}): every process decodes it into memory.",
+            file=sys.stderr,
+        )
+
+
+def _write(prepared: Path, split: str) -> None:
+    records = read_records(prepared, split)
+    with replacing_folder(folder_of(prepared, split)) as unfinished:
+        keys: list[bytes] = []
+        with ExitStack() as open_files:
+            files: dict[str, BinaryIO] = {}
+            for example in records.examples:
+                keys.append(example["key"].encode())
+                for name in (name for name in PREPARED_KEYS if name != "key" and name in example):
+                    value = np.asarray(example[name])
+                    if name not in files:
+                        files[name] = open_files.enter_context((unfinished / f"{name}.npy").open("wb", 1 << 20))
+                        _begin(files[name], value, records.count)
+                    # Not through a mapping: on a full disk that would end the process, and this is an error.
+                    files[name].write(value.tobytes())
+        np.save(unfinished / "key.npy", np.array(keys))
+        if (unfinished / "depth.npy").is_file():
+            depth = _mapped(unfinished / "depth.npy")
+            np.save(unfinished / "is_measured.npy", in_chunks(is_measured, depth))
+            np.save(unfinished / "map_origin_m.npy", in_chunks(map_origin_m, depth))
+        sizes = {path.stem: path.stat().st_size for path in sorted(unfinished.glob("*.npy"))}
+        described = {"format": FORMAT, "count": len(keys), "records": _records(prepared), "keys": _hash(np.array(keys))}
+        write_json(unfinished / DESCRIPTION, {**described, "bytes": sizes})
+
+
+def _begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
+    """The header of an .npy file of `count` such arrays."""
+    described = {"descr": example.dtype.str, "fortran_order": False, "shape": (count, *example.shape)}
+    np.lib.format.write_array_header_1_0(file, described)
+
+
+def open_columns(prepared: Path, split: str) -> dict[str, Any] | None:
+    """A split's columns: the large ones mapped (`Column`), the others in memory; None where they are not to be had.
+
+    Not to be had are files that are missing, of another version, of other records, or not whole: by their sizes and
+    the hash of the keys.
+    """
+    folder = folder_of(prepared, split)
+    try:
+        described = json.loads(read_text(folder / DESCRIPTION))
+        if described["format"] != FORMAT or described["records"] != _records(prepared):
+            return None
+        columns: dict[str, Any] = {}
+        for name, size in described["bytes"].items():
+            path = folder / f"{name}.npy"
+            if path.stat().st_size != size:
+                return None
+            columns[name] = _mapped(path) if name in PIXELS else np.load(path, allow_pickle=False)
+        if _hash(columns["key"]) != described["keys"] or any(len(x) != described["count"] for x in columns.values()):
+            return None
+        if not {*PREPARED_KEYS, *FACTS} <= set(columns):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    columns["key"] = np.array([key.decode() for key in columns["key"].tolist()], object)
+    return columns
+
+
+def _mapped(path: Path) -> Column:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        start = file.tell()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.madvise(mmap.MADV_RANDOM)  # samples are read in random order: what lies behind them is not wanted
+    array = np.frombuffer(mapped, dtype, offset=start).reshape(shape)
+    return Column(array, file=mapped)
+
+
+def _records(prepared: Path) -> str:
+    """Names the records that a split was decoded from: what TFDS says of them, their files' sizes and some bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(prepared.glob("*.json")):
+        digest.update(path.read_bytes())
+    for path in sorted(prepared.glob("*.array_record*")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:  # not all of it, which takes as long as decoding does
+            for part in range(_SAMPLES):
+                file.seek(part * size // _SAMPLES)
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _hash(keys: np.ndarray) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(keys).tobytes(), digest_size=8).hexdigest()
