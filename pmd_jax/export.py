@@ -12,8 +12,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +21,7 @@ import pmd_jax
 from pmd_jax import commands
 from pmd_jax.digest import NAME as SUMS
 from pmd_jax.errors import InputError
-from pmd_jax.files import given_path, read_text, write_json, write_text
+from pmd_jax.files import given_path, read_text, replacing_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from pmd_jax.export_folder import Exported
@@ -138,23 +136,12 @@ def placed(out: Path) -> Iterator[Path]:
         ExportError: it cannot be written.
     """
     out = out.resolve()
-    unfinished = out.with_name(out.name + ".unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        out.mkdir(exist_ok=True)
-        # Last, and none while the others change: a network without sums can be read, one with others' sums cannot.
-        if (unfinished / SUMS).exists():
-            (out / SUMS).unlink(missing_ok=True)
-        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == SUMS):
-            if path.is_dir():
-                shutil.rmtree(out / path.name, ignore_errors=True)
-            os.replace(path, out / path.name)
+        # The sums last: a network without sums can be read, one with those of another cannot.
+        with replacing_folder(out, last=SUMS) as unfinished:
+            yield unfinished
     except OSError as error:
         raise ExportError(f"--out={out} could not be written ({error}); make room or name another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def compare(exported: Exported, formats: dict[str, Format], folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from pmd_jax import digest
 from pmd_jax.checkpoint import CheckpointError, load_tree, require_whole, save_tree
 from pmd_jax.config import Config, from_dict, to_dict
 from pmd_jax.data import hand
-from pmd_jax.files import given_path, read_text, write_json, write_text
+from pmd_jax.files import given_path, read_text, replacing_folder, unfinished_name, write_json, write_text
 from pmd_jax.rows import ROWS
 from pmd_jax.state import Network, Weights, build
 
@@ -41,10 +41,8 @@ class Exported(NamedTuple):
 
 def copy(source: Path, folder: Path) -> None:
     """Copies an export folder, replacing what is there; whole or not at all."""
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with _replacing(folder, unfinished):
-        shutil.copytree(source, unfinished)
+    with _written(folder), replacing_folder(folder) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
 def save(
@@ -66,11 +64,8 @@ def save(
     Raises:
         CheckpointError: it cannot be written.
     """
-    # Beside its place until it is complete; every process must write to the same name.
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    if jax.process_index() == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
+    place = replacing_folder(folder) if jax.process_index() == 0 else nullcontext(unfinished_name(folder))
+    with _written(folder), place as unfinished:
         write(unfinished, row, config, weights, labels, crop_margin)
 
 
@@ -86,16 +81,12 @@ def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iter
 
 
 @contextmanager
-def _replacing(folder: Path, unfinished: Path):
-    """What the block completes in `unfinished` takes the place of `folder`; if it cannot, nothing stays behind."""
+def _written(folder: Path) -> Iterator[None]:
+    """What a disk refuses, as a sentence that names the folder."""
     try:
         yield
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
     except OSError as error:
         raise CheckpointError(f"{folder} could not be written ({error}); make room and run again.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: str | Path) -> Exported:

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -42,6 +43,56 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_name(folder: Path) -> Path:
+    """Where a folder is filled before it takes its place: the same for all processes that write to it."""
+    return folder.with_name(f"{folder.name}.unfinished")
+
+
+@contextmanager
+def replacing_folder(folder: Path, last: str | None = None) -> Iterator[Path]:
+    """An empty folder beside `folder` to fill (`unfinished_name`); what the block leaves in it takes the place of
+    `folder`, or of the entries of the same names. What was there goes when the new one is in its place.
+
+    If the block or the disk fails, `folder` is as it was and nothing is left beside it. Two writers need a lock.
+
+    Args:
+        last: None: `folder` is replaced whole. A name: each entry replaces that of its name in `folder`, and others
+            stay; the entry of this name vouches for the rest, so the old one goes before they change and the new one
+            comes after them.
+    """
+    unfinished = unfinished_name(folder)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        if last is None:
+            _put(unfinished, folder)
+            return
+        folder.mkdir(exist_ok=True)
+        if (unfinished / last).exists():
+            (folder / last).unlink(missing_ok=True)
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == last):
+            _put(path, folder / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _put(new: Path, place: Path) -> None:
+    """Moves a file or a folder to its place. A folder that is there makes room for it and comes back if it fails."""
+    old = place.with_name(f"{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)  # a killed process left it
+    moved = place.is_dir()
+    if moved:
+        os.replace(place, old)
+    try:
+        os.replace(new, place)
+    except BaseException:
+        if moved:
+            os.replace(old, place)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def given_path(text: str | Path) -> Path:

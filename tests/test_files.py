@@ -66,3 +66,56 @@ def test_what_a_killed_process_left_is_overwritten(tmp_path):
     files.write_text(tmp_path / "a.json", "whole")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.json"]
     assert files.read_text(tmp_path / "a.json") == "whole"
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def fill(folder: Path, word: str, last: str | None, names: tuple[str, ...]) -> None:
+    with files.replacing_folder(folder, last) as unfinished:
+        for name in names:
+            files.write_text(unfinished / name, word)
+
+
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path):
+    (tmp_path / "export.unfinished").mkdir()
+    (tmp_path / "export.unfinished" / "left").write_text("by a killed process")
+    fill(tmp_path / "export", "old", None, ("weights/a", "b"))
+    fill(tmp_path / "export", "new", None, ("weights/a", "c"))
+    assert tree(tmp_path) == {"export/weights/a": "new", "export/c": "new"}
+
+
+def test_entries_take_their_places_and_others_stay(tmp_path):
+    fill(tmp_path / "export", "old", "digest.json", ("weights/a", "weights/b", "digest.json", "notes.txt"))
+    fill(tmp_path / "export", "new", "digest.json", ("weights/a", "model.onnx"))
+    kept = {"export/digest.json": "old", "export/notes.txt": "old"}
+    assert tree(tmp_path) == {**kept, "export/weights/a": "new", "export/model.onnx": "new"}
+
+
+@pytest.mark.parametrize("last", [None, "digest.json"])
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch, last):
+    """Neither a block that is interrupted nor a disk that refuses the move costs what was there."""
+    folder = tmp_path / "export"
+    fill(folder, "old", None, ("weights/a",))
+
+    def interrupted():
+        with files.replacing_folder(folder, last) as unfinished:
+            files.write_text(unfinished / "weights/a", "half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert tree(tmp_path) == {"export/weights/a": "old"}
+    move = os.replace
+
+    def refuse(source, target):
+        if ".unfinished" in str(source) and not str(source).endswith(".partial"):
+            raise OSError(28, "No space left on device", str(target))
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        fill(folder, "new", last, ("weights/a",))
+    monkeypatch.undo()
+    assert tree(tmp_path) == {"export/weights/a": "old"}
