@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from pmd_jax.data import hand
 from pmd_jax.data.archive import Archive, ArchiveError, decode_png
-from pmd_jax.data.frames import Outcome, collect, prepared_example
+from pmd_jax.data.frames import Outcome, Sample, collect, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
 
 from .annotations import FOLDERS, ROWS, TO_OUR_ORDER, Annotation, parse
@@ -59,8 +59,8 @@ def read_task(task: Task) -> Outcome:
     return collect(task.split, task.entries, lambda item: read_frame(task, *item))
 
 
-def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, Observation | None]]:
-    """One frame's examples, each with what the self-check needs.
+def read_frame(task: Task, number: int, entry: object) -> Iterator[Sample | ArchiveError]:
+    """One frame's samples. Of both hands, one that is no use costs itself only, and its error comes in its place.
 
     Raises:
         ArchiveError: a picture or the annotation is missing or broken, or no hand can be cropped.
@@ -74,36 +74,52 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
         )
         for kind, data in files.items()
     }
+    where = f"{task.archive.where(folder)}, frame {number:05d}"
     try:
         annotation = parse(entry)
         if (largest := int(pictures["mask"].max())) > MASK_LABELS["right"][1]:
             raise ValueError(f"the mask has a label {largest}; RHD's are 0 to {MASK_LABELS['right'][1]}")
-        depth_m = decode_depth_m(pictures["depth"])
         sides = choose_hands(pictures["mask"], annotation.visible, task.settings)
-        observations = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]
+        depth_m = decode_depth_m(pictures["depth"])
         if task.settings.full:
-            yield _full_example(task.split, number, files, annotation), observations[0] if observations else None
-        elif not sides:
+            observed = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]
+            yield _full_example(task.split, number, files, annotation), observed[0] if observed else None
+            return
+        if not sides:
             raise ValueError("neither hand has a pixel in the mask")
-        else:
-            for side, observation in zip(sides, observations, strict=True):
-                yield (
-                    prepared_example(
-                        key=f"rhd/{task.split}/{number:05d}/{side}",
-                        rgb=pictures["color"],
-                        depth=depth_m,
-                        xyz_m=observation.xyz_m,
-                        visible=observation.visible,
-                        K=annotation.K,
-                        is_left=side == "left",
-                        size=task.settings.size,
-                        margin=task.settings.margin,
-                        mask=hand_mask(pictures["mask"], side) if task.settings.box == "mask" else None,
-                    ),
-                    observation,
-                )
     except ValueError as error:
-        raise ArchiveError(f"{task.archive.where(folder)}, frame {number:05d}: {error}.") from None
+        raise ArchiveError(f"{where}: {error}.") from None
+    for side in sides:
+        try:
+            yield _sample(task, number, side, annotation, pictures, depth_m)
+        except ValueError as error:
+            yield ArchiveError(f"{where}: {side} hand: {error}.")
+
+
+def _sample(
+    task: Task,
+    number: int,
+    side: str,
+    annotation: Annotation,
+    pictures: dict[str, np.ndarray],
+    depth_m: Float[np.ndarray, "h w"],
+) -> Sample:
+    """One hand of a frame. Raises ValueError where it is no use."""
+    settings = task.settings
+    observation = _observe(side, annotation, depth_m, pictures["mask"])
+    example = prepared_example(
+        key=f"rhd/{task.split}/{number:05d}/{side}",
+        rgb=pictures["color"],
+        depth=depth_m,
+        xyz_m=observation.xyz_m,
+        visible=observation.visible,
+        K=annotation.K,
+        is_left=side == "left",
+        size=settings.size,
+        margin=settings.margin,
+        mask=hand_mask(pictures["mask"], side) if settings.box == "mask" else None,
+    )
+    return example, observation
 
 
 def decode_depth_m(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
