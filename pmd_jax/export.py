@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pmd_jax
-from pmd_jax import commands
-from pmd_jax.digest import NAME as SUMS
+from pmd_jax import commands, digest
 from pmd_jax.errors import InputError
 from pmd_jax.files import given_path, read_text, replacing_folder, write_json, write_text
 
@@ -78,7 +77,7 @@ def export(checkpoint: str | Path | None, names: Sequence[str], out: Path) -> di
         results = {**earlier, **compare(exported, formats, folder)}
         summary = {**described, "formats": {name: results[name] for name in NAMES if name in results}}
         if records is not None and "orbax" in formats:
-            write_json(folder / model_card.RECORDS, records)  # so that the network's card can be written again
+            digest.write_json(folder / model_card.RECORDS, records)  # so that the network's card can be written again
         write_json(folder / SUMMARY, summary)
         write_text(folder / CARD, model_card.render(exported, summary, records))
     return summary
@@ -93,14 +92,14 @@ def describe(exported: Exported) -> dict[str, Any]:
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.rows import ROWS
 
-    digest = hashlib.sha256(exported.row.encode())
+    hashed = hashlib.sha256(exported.row.encode())
     for leaf in jax.tree.leaves(exported.weights):
-        digest.update(jax.device_get(leaf).tobytes())
+        hashed.update(jax.device_get(leaf).tobytes())
     return {
         "row": exported.row,
         "title": ROWS[exported.row].title,
         "parameters": parameter_count(exported.weights.params),
-        "weights_sha256": digest.hexdigest(),
+        "weights_sha256": hashed.hexdigest(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint")}
@@ -108,7 +107,7 @@ def describe(exported: Exported) -> dict[str, Any]:
     }
 
 
-def earlier_export(out: Path, source: Path, digest: str) -> dict[str, Any]:
+def earlier_export(out: Path, source: Path, weights_sha256: str) -> dict[str, Any]:
     """What export.json says of the formats that are in `out` already; `out` may be the source's own folder.
 
     Raises:
@@ -118,7 +117,7 @@ def earlier_export(out: Path, source: Path, digest: str) -> dict[str, Any]:
         raise ExportError(f"--out={out} is a file; name a folder.")
     try:
         summary = json.loads(read_text(out / SUMMARY))
-        if summary["weights_sha256"] == digest:
+        if summary["weights_sha256"] == weights_sha256:
             return summary["formats"]
     except (FileNotFoundError, NotADirectoryError):
         if not (out / "network.json").exists() or out.resolve() == source.resolve():
@@ -138,7 +137,7 @@ def placed(out: Path) -> Iterator[Path]:
     out = out.resolve()
     try:
         # The sums last: a network without sums can be read, one with those of another cannot.
-        with replacing_folder(out, last=SUMS) as unfinished:
+        with replacing_folder(out, last=digest.NAME) as unfinished:
             yield unfinished
     except OSError as error:
         raise ExportError(f"--out={out} could not be written ({error}); make room or name another folder.") from error

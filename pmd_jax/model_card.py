@@ -6,18 +6,17 @@ Nothing is said that the records do not hold: a network without them gets a card
 from __future__ import annotations
 
 import dataclasses
-import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
-from pmd_jax import metrics
+from pmd_jax import digest, metrics
 from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
 from pmd_jax.data import hand
 from pmd_jax.export_folder import Exported
 from pmd_jax.export_formats import FORMATS
-from pmd_jax.files import read_text
 from pmd_jax.rows import ROWS
 
 RECORDS = "results.json"
@@ -59,10 +58,12 @@ def find_records(source: Path, exported: Exported) -> dict[str, Any] | None:
     """
     for folder in (source, *source.resolve().parents[:2]):
         try:
-            records = json.loads(read_text(folder / RECORDS))
+            records = digest.read_json(folder / RECORDS)
             if records["config_hash"] == config_hash(exported.config) and exported.row in records["rows"]:
                 return records
-        except (OSError, ValueError, KeyError, TypeError):
+        except digest.Damaged as error:
+            print(f"{error}: the network's card is written without its figures.", file=sys.stderr)
+        except (OSError, KeyError, TypeError):
             continue
     return None
 

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pmd_jax import figures, metrics
+from pmd_jax import digest, figures, metrics
 from pmd_jax.data.hand import BONES
 from pmd_jax.errors import InputError
 from pmd_jax.files import read_arrays, read_text, write_text
@@ -39,7 +39,7 @@ def write_report(workdir: Path) -> Path:
 
     Raises:
         FileNotFoundError: there is no results.json, so there is nothing to report.
-        ValueError: results.json is not JSON, or holds no "rows".
+        ValueError: results.json is not JSON or not what was saved, or holds no "rows".
     """
     workdir = Path(workdir)
     page = render(workdir)
@@ -81,10 +81,10 @@ def _read_results(path: Path) -> dict[str, Any]:
             "let the run finish, or name the workdir of a finished one."
         )
     try:
-        results = json.loads(read_text(path))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). Run the same command again to write it anew.") from error
-    rows = results.get("rows") if isinstance(results, dict) else None
+        results = digest.read_json(path)
+    except digest.Damaged as error:
+        raise ValueError(f"{error}. Run the same command again to write it anew.") from error
+    rows = results.get("rows")
     if not isinstance(rows, dict) or not all(isinstance(values, dict) for values in rows.values()):
         raise ValueError(f'{path} holds no "rows" of named figures. Run the same command again to write it anew.')
     return results

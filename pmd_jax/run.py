@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,7 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pmd_jax import continuation, distributed, export_folder, files, metrics, preemption, sharding, teacher_cache
+from pmd_jax import (
+    continuation,
+    digest,
+    distributed,
+    export_folder,
+    files,
+    metrics,
+    preemption,
+    sharding,
+    teacher_cache,
+)
 from pmd_jax.config import Config, config_hash, to_dict, validate
 from pmd_jax.data import hand
 from pmd_jax.data.augment import replace_block, sample_keys
@@ -119,7 +128,7 @@ def _run_here(
         check_same(workdir, samples)
         files.write_json(workdir / "config.json", {**to_dict(config), **continuation.recorded(changes)})
         files.write_json(workdir / SAMPLES_FILE, samples)
-        missing = [name for name in rows_to_train(config) if not (workdir / name / "result.json").exists()]
+        missing = [name for name in rows_to_train(config) if not _has_result(workdir / name / "result.json")]
     with stop.at_looks():
         for name in distributed.broadcast(missing, "what is finished"):
             finish_row(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
@@ -128,7 +137,7 @@ def _run_here(
         results = collect_results(config, workdir, started, changes)
         export_folder.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
-        files.write_json(workdir / "results.json", results)
+        digest.write_json(workdir / "results.json", results)
         from pmd_jax import report  # Matplotlib takes a second to import, and the first step need not wait for it
 
         report.write_report(workdir)
@@ -207,7 +216,7 @@ def finish_row(
             "seed": config.seed,
             **continuation.recorded(changes),
         }
-        files.write_json(workdir / name / "result.json", result)
+        digest.write_json(workdir / name / "result.json", result)
     distributed.barrier(f"the results of {name}")
 
 
@@ -252,11 +261,19 @@ def collect_results(config: Config, workdir: Path, started: str, changes: list[d
     }
 
 
+def _has_result(path: Path) -> bool:
+    """Whether a row is finished. Raises as `_read_result`: before hours of training, not after."""
+    return path.exists() and bool(_read_result(path))
+
+
 def _read_result(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(files.read_text(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it and run again to evaluate anew.") from error
+        return digest.read_json(path)
+    except (OSError, digest.Damaged) as error:
+        # Not evaluated anew unasked: where the row's checkpoints are gone, that would train it from the beginning.
+        raise InputError(
+            f"{error}; delete {path} and run again: the row's last checkpoint is evaluated anew."
+        ) from error
 
 
 def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
 import os
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +25,9 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from pmd_jax import commands, results_page, study_jobs, study_results
+from pmd_jax import commands, digest, results_page, study_jobs, study_results
 from pmd_jax.config import Config
-from pmd_jax.files import given_path, locked, read_arrays, read_text
+from pmd_jax.files import given_path, locked, read_arrays
 from pmd_jax.rows import ROWS
 from pmd_jax.studies import Run, Study, identity, plan, resolve
 from pmd_jax.study_results import StudyError
@@ -86,7 +86,10 @@ def finish(run: Run, runs: Path, train: Callable[[Config, Path], dict[str, Any]]
     """Trains a run, after its teacher where it has one, and returns its results.json."""
     folder = run_folder(runs, run.config)
     if (folder / "results.json").exists():  # written last
-        return json.loads(read_text(folder / "results.json"))
+        try:
+            return digest.read_json(folder / "results.json")
+        except digest.Damaged as error:  # it is put together from the rows' results, which are there
+            print(f"{error}; it is made again.", file=sys.stderr, flush=True)
     config = run.config
     if run.teacher is not None:
         finish(Run(run.teacher.name, run.teacher, None), runs, train)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,20 @@ def test_a_locale_of_few_letters_odd_names_and_a_tilde(data_dir, finished, tmp_p
     assert code == run(data_dir, tmp_path, *changes, **ascii_only)[0]
 
 
+def test_a_damaged_result_is_refused_before_anything_is_trained(data_dir, finished, tmp_path):
+    """One digit of a figure is another one; the next start must not put it into the table."""
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    shutil.rmtree(workdir / "pmd_net")
+    path = workdir / "rgb_baseline" / "result.json"
+    path.write_text(path.read_text().replace('"samples": 20', '"samples": 21'))
+    code, output = run(data_dir, workdir)
+    assert code == 2, output
+    assert f"{path} is not what was saved" in output
+    assert "delete" in output
+    assert not (workdir / "pmd_net").exists()
+
+
 def test_a_batch_that_the_devices_cannot_share(data_dir, tmp_path):
     flags = "--xla_force_host_platform_device_count=3"
     code, output = run(data_dir, tmp_path / "run", XLA_FLAGS=flags)
@@ -264,8 +279,6 @@ def test_a_finished_teacher_is_used(data_dir, finished, tmp_path):
 
 
 def test_a_truncated_teacher(data_dir, finished, tmp_path):
-    import shutil
-
     broken = tmp_path / "teacher"
     shutil.copytree(finished / "depth_teacher" / "export", broken)
     for path in broken.rglob("*"):

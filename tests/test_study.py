@@ -16,13 +16,14 @@ import pytest
 from conftest import CACHE
 from made_up_data import write_made_up_data
 
-from pmd_jax import results_page, results_text, study_results
+from pmd_jax import digest, results_page, results_text, study_results
+from pmd_jax import study as command
 from pmd_jax.config import Config, validate
 from pmd_jax.errors import InputError
 from pmd_jax.label_study import label_free, label_steps, label_weights, labels
 from pmd_jax.presets import DATASETS, paper
 from pmd_jax.rows import ROWS
-from pmd_jax.studies import SWEEPS, TABLES, Study, identity, plan, resolve, table1, table2, teacher_of
+from pmd_jax.studies import SWEEPS, TABLES, Run, Study, identity, plan, resolve, table1, table2, teacher_of
 from pmd_jax.teacher_start import teacher_start
 
 pytestmark = pytest.mark.slow
@@ -431,6 +432,25 @@ def test_the_interval_is_students():
     mean, half = results_text.interval([1, 2, 3, 4, 5])
     assert mean == 3
     assert half == pytest.approx(2.776445 * np.sqrt(2.5 / 5), rel=1e-6)
+
+
+def test_a_damaged_results_file_is_made_again(tmp_path, capsys):
+    """What lies beside it is whole or refused by the run itself; the study takes no number of a damaged file."""
+    config, made = Config(rows=("rgb_baseline",)), []
+
+    def train(_, folder):
+        made.append(folder)
+        return {"rows": "anew"}
+
+    folder = command.run_folder(tmp_path, config)
+    folder.mkdir(parents=True)
+    digest.write_json(folder / "results.json", {"rows": "whole"})
+    one = Run("rgb_baseline", config, None)
+    assert command.finish(one, tmp_path, train) == {"rows": "whole"}
+    (folder / "results.json").write_text((folder / "results.json").read_text().replace("whole", "other"))
+    assert command.finish(one, tmp_path, train) == {"rows": "anew"}
+    assert made == [folder]
+    assert "results.json is not what was saved" in capsys.readouterr().err
 
 
 def test_a_row_measured_elsewhere_is_not_trained_again(tmp_path):
