@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import mini_archives
 import numpy as np
@@ -265,6 +269,34 @@ def test_a_full_disk_is_said(tmp_path, zipped):
         assert nothing_prepared(tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+KILLED = """
+import os, signal, sys
+from pmd_jax import prepare
+from pmd_jax.data import raw_builder
+raw_builder.refuse = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # called when all samples are written
+prepare.main(sys.argv[1:])
+"""
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path, zipped, capsys, monkeypatch):
+    command = ["rhd", f"--manual_dir={zipped}", f"--data_dir={tmp_path}", "--allow_partial"]
+    root = Path(prepare.__file__).parent.parent
+    killed = subprocess.run([sys.executable, "-c", KILLED, *command], cwd=root, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    [left] = tmp_path.glob("rhd/default/*")
+    assert left.name.startswith("incomplete.")
+    assert any(left.iterdir())
+    with monkeypatch.context() as patch:  # where a lock means nothing the owner may be alive
+        patch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+        patch.setattr(prepare, "_build", Mock())
+        prepare.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
+    assert left.is_dir()
+    capsys.readouterr()
+    assert prepare.main(command) == 0
+    assert f"Removing what a killed preparation left in {left.parent}: {left.name}." in capsys.readouterr().err
+    assert sorted(path.name for path in left.parent.iterdir()) == ["1.0.0"]
 
 
 @pytest.mark.parametrize(("name", "config"), [("rhd", "large"), ("rhd", "full"), ("stb", "large"), ("stb", "full")])
