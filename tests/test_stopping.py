@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from made_up_data import write_made_up_data
 from test_many_hosts import ended
-from test_multiprocess import TAUGHT, finish, launch
+from test_multiprocess import TAUGHT, finish, free_port, launch, spawn
 from test_run import ROOT, content, count_lines, wait_for
+
+from pmd_jax import errors
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,29 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
     for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
         assert code == 0, output
     assert content(workdir) == content(tmp_path / "unbroken")
+
+
+JOINS = """
+import sys
+from pmd_jax import joining
+print("joins", flush=True)
+joining.join(sys.argv[1], 2, int(sys.argv[2]), 100)
+"""
+
+
+@pytest.mark.parametrize(("process", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])
+def test_a_process_that_waits_for_the_others_stops_when_it_is_asked(process, number):
+    """Nothing can be lost there; with this code Slurm's script and Kubernetes start it again."""
+    waiting = spawn([sys.executable, "-c", JOINS, f"127.0.0.1:{free_port()}", str(process)], 1)
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "joins\n"
+    time.sleep(1.5)  # now it is in JAX's C++, which calls no handler of Python's
+    waiting.send_signal(number)
+    began = time.monotonic()
+    [(code, said)] = finish([waiting])
+    assert code == errors.EXIT_PREEMPTED, said
+    assert said.endswith("Stopped while waiting for the other processes; run the same command again.\n")
+    assert time.monotonic() - began < 10
 
 
 # ---- one folder, one run; and Ctrl-C
