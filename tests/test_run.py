@@ -11,10 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import CACHE, make_columns, small_config
 from made_up_data import write_made_up_data
+
+from pmd_jax import outputs, sharding
+from pmd_jax import run as job
+from pmd_jax.optim import optimizer
+from pmd_jax.rows import ROWS
+from pmd_jax.state import build
+from pmd_jax.steps import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--config=launch/smoke.py", "--config.model.width=4", "--config.data.validation=0", "--config.eval_every=0")
@@ -213,6 +221,35 @@ def test_a_locale_of_few_letters_odd_names_and_a_tilde(data_dir, finished, tmp_p
     command = json.loads((workdir / "results.json").read_text(encoding="utf-8"))["command"]
     assert "größe[1]" in os.fsencode(command).decode()  # its bytes, which that locale has no letters for
     assert code == run(data_dir, tmp_path, *changes, **ascii_only)[0]
+
+
+def test_evaluations_are_compiled_once_for_each_network():
+    """What a run calls for the points of a row's curve, and for its figures at the end: other weights, other splits.
+
+    JAX says a function's name with each compilation; that of `outputs.compile_outputs` is "step".
+    """
+    compiled = []
+
+    def listen(event: str, _: float, fun_name: str = "", **_more) -> None:
+        if event.endswith("/backend_compile_duration") and fun_name == "jit(step)":
+            compiled.append(fun_name)
+
+    config, mesh = small_config(), sharding.make_mesh(jax.devices()[:1])
+    outputs._prediction.cache_clear()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for number, name in enumerate(("depth_teacher", "rgb_baseline"), start=1):
+            for seed in range(3):  # a row builds its network once, and the study once a run
+                network, weights = build(config, ROWS[name], seed)
+                recipe = Recipe(ROWS[name], network, None, optimizer(config.optim), config.loss, config.augment)
+                weights = jax.device_put(weights, sharding.replicated(mesh))
+                job.validation_figures(recipe, make_columns(20), config, mesh, weights)
+                outputs.predict(network, ROWS[name].modality, weights, make_columns(35), config.eval_batch, mesh)
+            assert len(compiled) == number
+        outputs.predict(network, "rgb", weights, make_columns(20), 8, mesh)  # another shape
+        assert len(compiled) == 3
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_damaged_result_is_refused_before_anything_is_trained(data_dir, finished, tmp_path):
