@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 from conftest import make_columns, redescribe, small_config, write_export
 
 import pmd_jax
-from pmd_jax import export, export_check, export_folder, model_card, predictor
+from pmd_jax import errors, export, export_check, export_folder, model_card, predictor
 from pmd_jax.config import DataConfig, config_hash
 from pmd_jax.errors import InputError
 from pmd_jax.export_formats import Format
@@ -244,6 +245,15 @@ def test_what_cannot_be_checked_is_not_left_behind(run_folder, tmp_path, monkeyp
     monkeypatch.setattr(export_check, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="deviates from the network"):
         export.export(run_folder / "export", ["onnx"], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_an_export_leaves_nothing(run_folder, tmp_path, monkeypatch, capsys):
+    """All formats are written by then, and none is where it was to be."""
+    monkeypatch.setattr(export, "compare", Mock(side_effect=KeyboardInterrupt))
+    arguments = [f"--checkpoint={run_folder / 'export'}", "--formats=onnx", f"--out={tmp_path / 'out'}"]
+    assert export.main(arguments) == errors.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted.\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_columns, small_config
 from made_up_data import write_made_up_data
-from test_multiprocess import TAUGHT, finish, free_port, losses, spawn
+from test_multiprocess import ENDS_WITHIN_S, TAUGHT, finish, free_port, losses, spawn
 from test_run import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 
 from pmd_jax import outputs, sharding
@@ -27,7 +27,6 @@ ORDERS = {
     "interleaved": [0, 4, 1, 5, 2, 6, 3, 7],
     "any": [6, 1, 3, 0, 7, 4, 2, 5],
 }
-ENDS_WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")

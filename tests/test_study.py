@@ -58,9 +58,9 @@ def load(path: Path, *dataset: str) -> Study | Config:
     return module.get_config(*dataset)
 
 
-def start(folder: Path, data_dir: Path | None, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, data_dir: Path | None, *arguments: str, rows: str = "rgb_baseline,pmd_net") -> subprocess.Popen:
     tiny = [f"--config.base.{name}={value}" for name, value in TINY.items()] if data_dir else []
-    data = [f"--config.base.data.data_dir={data_dir}", "--rows=rgb_baseline,pmd_net", "--seeds=2"] if data_dir else []
+    data = [f"--config.base.data.data_dir={data_dir}", f"--rows={rows}", "--seeds=2"] if data_dir else []
     places = [f"--runs={folder}/runs", f"--results={folder}/results", f"--page={folder}/RESULTS.md"]
     clean = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS" and not key.startswith("SLURM")}
     return subprocess.Popen(
@@ -163,6 +163,20 @@ def test_two_jobs_give_the_same_table(finished, data_dir, tmp_path):
         assert ours[name]["epe_mm"] == pytest.approx(row["epe_mm"], rel=1e-4)  # one core adds in another order than two
     runs = sorted(path.name for path in tmp_path.glob("runs/rendered/*/*"))
     assert runs == ["seed_0"] * 3 + ["seed_1"] * 3
+
+
+def test_two_jobs_on_a_fresh_data_folder_take_turns(tmp_path):
+    """Both want the same split, which is not there: one prepares it, the other waits, and both train on it."""
+    data_dir = tmp_path / "data"
+    process = start(tmp_path, data_dir, TABLE_2, "--jobs=2", rows="rgb_baseline")
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert output.count("Waiting for the preparation of rendered_hands/smoke: process") == 1
+    assert [path.name for path in (data_dir / "rendered_hands" / "smoke").iterdir()] == ["1.0.0"]
+    samples = {path.read_text() for path in (tmp_path / "runs").rglob("samples.json")}
+    assert len(samples) == 1
+    assert "512 samples" in samples.pop()
+    assert list(rows_of(tmp_path)["rgb_baseline"]["epe_mm"]) == ["0", "1"]
 
 
 def test_two_jobs_stop_when_they_are_asked(data_dir, tmp_path):
