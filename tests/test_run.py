@@ -207,20 +207,45 @@ def test_a_bad_configuration_is_one_sentence(data_dir, tmp_path, arguments, word
     assert not list((tmp_path / "run").glob("*/checkpoints"))
 
 
-def test_a_locale_of_few_letters_odd_names_and_a_tilde(data_dir, finished, tmp_path):
+@pytest.fixture(params=["ascii", "latin-1"])
+def locale(request, tmp_path) -> tuple[str, dict[str, str]]:
+    """An encoding that is not UTF-8, and the environment of a user who has it."""
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    if request.param == "ascii":
+        return "ascii", {**plain, "LC_ALL": "C"}
+    name = "en_US.ISO-8859-1"  # few machines have it: made here
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / name)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("this machine cannot make the locale en_US.ISO-8859-1 (localedef)")
+    environment = {**plain, "LC_ALL": name, "LOCPATH": str(tmp_path)}
+    asked = [sys.executable, "-c", "import locale; print(locale.getencoding())"]
+    said = subprocess.run(asked, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    assert said.stdout == "ISO-8859-1\n"
+    return "latin-1", environment
+
+
+def test_another_locale_odd_names_and_a_tilde(data_dir, finished, tmp_path, locale):
     """What is written, said and read again does not hang on the locale or on a folder's name."""
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": str(tmp_path)}
+    encoding, environment = locale
+    environment |= {"HOME": str(tmp_path), "PYTHONWARNDEFAULTENCODING": "1"}  # Python tells who relies on the locale
     (tmp_path / "data").symlink_to(data_dir)
     changes = ["--workdir=~/größe[1]", "--config.data.data_dir=~/data", ONE_ROW]
-    code, output = run(data_dir, tmp_path, *changes, **ascii_only)
+    code, output = run(data_dir, tmp_path, *changes, **environment)
     assert code == 0, output
     assert "EPE mm" in output
+    assert not [line for line in output.splitlines() if "EncodingWarning" in line and f"{ROOT}/pmd_jax" in line]
     workdir = tmp_path / "größe[1]"
     predictions = content(finished)["predictions"]["rgb_baseline"]
     assert content(workdir)["predictions"]["rgb_baseline"] == predictions
-    command = json.loads((workdir / "results.json").read_text(encoding="utf-8"))["command"]
-    assert "größe[1]" in os.fsencode(command).decode()  # its bytes, which that locale has no letters for
-    assert code == run(data_dir, tmp_path, *changes, **ascii_only)[0]
+    results = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    assert results["rows"]["rgb_baseline"]["protocol"].count("wrist–middle MCP") == 1  # the dash is no letter of theirs
+    # The name's bytes, which that locale has no letters for, or others.
+    assert "größe[1]" in results["command"].encode(encoding, "surrogateescape").decode()
+    assert "wrist–middle MCP" in (workdir / "report.html").read_text(encoding="utf-8")
+    code, output = run(data_dir, tmp_path, *changes, **environment)
+    assert code == 0, output
 
 
 def test_evaluations_are_compiled_once_for_each_network():

@@ -85,7 +85,7 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
         assert code == 0, output
     workdir, draws = tmp_path / "run", np.random.default_rng(0)
     for _ in range(int(os.environ.get("KILLS", "2"))):
-        started = launch(data_dir, workdir, 2, 4, *often)
+        started = launch(data_dir, workdir, 2, 4, *often, "--join_timeout=50")  # one may be killed before it joins
         time.sleep(draws.uniform(3, 16))
         killed = started[draws.integers(2)]
         killed.kill()
@@ -93,7 +93,7 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
         killed.communicate()
         [survivor] = [process for process in started if process is not killed]
         [(code, output)] = finish([survivor])
-        assert code in AFTER_A_LOSS, output
+        assert code in (0, *AFTER_A_LOSS), output  # 0: it was killed at its very end
         assert time.monotonic() - began < ENDS_WITHIN_S, output
     for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
         assert code == 0, output
