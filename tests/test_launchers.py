@@ -15,6 +15,8 @@ from made_up_data import write_made_up_data
 from test_job import CACHE, FAST, ONE_ROW, ROOT, content
 from test_multiprocess import finish, free_port
 
+from pmd_jax.runtime import errors
+
 SCRIPTS = ["launch/slurm.sbatch", "launch/tpu_pod.sh"]
 JOBSET = yaml.safe_load((ROOT / "launch/kubernetes_jobset.yaml").read_text())
 RANKS = """
@@ -64,6 +66,31 @@ def test_the_jobset_says_the_same_everywhere():
     assert container()["command"][1:] == ["-m", "pmd_jax.main"]
     mounted = {mount["name"] for mount in container()["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
+
+
+def test_kubernetes_starts_again_what_another_start_can_mend_and_nothing_else():
+    """The job's end is decided by the exit codes that errors.py gives: bad input and divergence stay what they are."""
+    [job] = JOBSET["spec"]["replicatedJobs"]
+    spec = job["template"]["spec"]
+    [rule] = spec["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob"
+    assert rule["onExitCodes"]["operator"] == "In"
+    assert set(rule["onExitCodes"]["values"]) == {errors.EXIT_BAD_INPUT, errors.EXIT_DIVERGED}
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"  # Kubernetes wants it beside such rules
+    policy = JOBSET["spec"]["failurePolicy"]
+    assert [(rule["action"], rule["onJobFailureReasons"]) for rule in policy["rules"]] == [
+        ("FailJobSet", ["PodFailurePolicy"])
+    ]
+    assert policy["maxRestarts"] > 0  # for all other codes: lost, preempted
+
+
+def test_the_exit_codes_are_documented():
+    """The table in BUILD.md has a line for every code of errors.py."""
+    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    page = (ROOT / "BUILD.md").read_text(encoding="utf-8")
+    table = page.partition("| exit code | meaning |\n")[2].partition("\n\n")[0]
+    documented = {int(code) for line in table.splitlines() for code in re.findall(r"\d+", line.split("|")[1])}
+    assert codes <= documented
 
 
 # ---- the very commands
@@ -127,7 +154,7 @@ def test_the_script_starts_two_processes(data_dir, tmp_path, script, name, stand
 
 def test_slurm_goes_on_after_it_was_asked_to_stop(tmp_path):
     """Code 75 puts the job into the queue again, others do not."""
-    for code, requeued in ((75, True), (2, False), (0, False)):
+    for code, requeued in ((errors.EXIT_PREEMPTED, True), (errors.EXIT_BAD_INPUT, False), (0, False)):
         folder, saw = tmp_path / str(code), tmp_path / f"saw_{code}"
         stand_in(folder, "srun", f"#!/bin/sh\nexit {code}\n")
         (folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {saw}\n')

@@ -18,7 +18,7 @@ ANNOTATION_LIMIT_BYTES = 1 << 30
 
 # Each hand's rows are the wrist, then every finger from its tip to its base; ours run from the base to the tip.
 TO_OUR_ORDER = np.array([0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17])
-METHODS = {"left": slice(0, 21), "right": slice(21, 42)}
+ROWS = {"left": slice(0, 21), "right": slice(21, 42)}
 
 
 class Annotation(NamedTuple):

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from pmd_jax.data import cropping
-from pmd_jax.data.frames import Outcome, collect, prepared_example
+from pmd_jax.data.frames import Outcome, Sample, collect, prepared_example
 from pmd_jax.data.selfcheck import Observation, observe
 from pmd_jax.prepare.archive import Archive, decode_png
 from pmd_jax.runtime.errors import ArchiveError
 
-from .annotations import FOLDERS, METHODS, TO_OUR_ORDER, Annotation, parse
+from .annotations import FOLDERS, ROWS, TO_OUR_ORDER, Annotation, parse
 
 SIZE_PX = 320
 # Mask labels: 0 background, 1 the rest of the person, then a label for each part of each hand.
@@ -60,8 +60,8 @@ def read_task(task: Task) -> Outcome:
     return collect(task.split, task.entries, lambda item: read_frame(task, *item))
 
 
-def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, Observation | None]]:
-    """One frame's examples, each with what the self-check needs.
+def read_frame(task: Task, number: int, entry: object) -> Iterator[Sample | ArchiveError]:
+    """One frame's samples. Of both hands, one that is no use costs itself only, and its error comes in its place.
 
     Raises:
         ArchiveError: a picture or the annotation is missing or broken, or no hand can be cropped.
@@ -75,36 +75,52 @@ def read_frame(task: Task, number: int, entry: object) -> Iterator[tuple[dict, O
         )
         for kind, data in files.items()
     }
+    where = f"{task.archive.where(folder)}, frame {number:05d}"
     try:
         annotation = parse(entry)
         if (largest := int(pictures["mask"].max())) > MASK_LABELS["right"][1]:
             raise ValueError(f"the mask has a label {largest}; RHD's are 0 to {MASK_LABELS['right'][1]}")
-        depth_m = decode_depth_m(pictures["depth"])
         sides = choose_hands(pictures["mask"], annotation.visible, task.settings)
-        observations = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]
+        depth_m = decode_depth_m(pictures["depth"])
         if task.settings.full:
-            yield _full_example(task.split, number, files, annotation), observations[0] if observations else None
-        elif not sides:
+            observed = [_observe(side, annotation, depth_m, pictures["mask"]) for side in sides]
+            yield _full_example(task.split, number, files, annotation), observed[0] if observed else None
+            return
+        if not sides:
             raise ValueError("neither hand has a pixel in the mask")
-        else:
-            for side, observation in zip(sides, observations, strict=True):
-                yield (
-                    prepared_example(
-                        key=f"rhd/{task.split}/{number:05d}/{side}",
-                        rgb=pictures["color"],
-                        depth=depth_m,
-                        xyz_m=observation.xyz_m,
-                        visible=observation.visible,
-                        K=annotation.K,
-                        is_left=side == "left",
-                        size=task.settings.size,
-                        margin=task.settings.margin,
-                        mask=hand_mask(pictures["mask"], side) if task.settings.box == "mask" else None,
-                    ),
-                    observation,
-                )
     except ValueError as error:
-        raise ArchiveError(f"{task.archive.where(folder)}, frame {number:05d}: {error}.") from None
+        raise ArchiveError(f"{where}: {error}.") from None
+    for side in sides:
+        try:
+            yield _sample(task, number, side, annotation, pictures, depth_m)
+        except ValueError as error:
+            yield ArchiveError(f"{where}: {side} hand: {error}.")
+
+
+def _sample(
+    task: Task,
+    number: int,
+    side: str,
+    annotation: Annotation,
+    pictures: dict[str, np.ndarray],
+    depth_m: Float[np.ndarray, "h w"],
+) -> Sample:
+    """One hand of a frame. Raises ValueError where it is no use."""
+    settings = task.settings
+    observation = _observe(side, annotation, depth_m, pictures["mask"])
+    example = prepared_example(
+        key=f"rhd/{task.split}/{number:05d}/{side}",
+        rgb=pictures["color"],
+        depth=depth_m,
+        xyz_m=observation.xyz_m,
+        visible=observation.visible,
+        K=annotation.K,
+        is_left=side == "left",
+        size=settings.size,
+        margin=settings.margin,
+        mask=hand_mask(pictures["mask"], side) if settings.box == "mask" else None,
+    )
+    return example, observation
 
 
 def decode_depth_m(picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
@@ -125,12 +141,12 @@ def choose_hands(mask: UInt8[np.ndarray, "h w"], visible: Bool[np.ndarray, " 42"
     seen = [side for side in ("right", "left") if pixels[side]]
     if settings.hands == "both" or not seen:
         return seen
-    score = pixels if settings.choose_by == "mask" else {side: int(visible[METHODS[side]].sum()) for side in seen}
+    score = pixels if settings.choose_by == "mask" else {side: int(visible[ROWS[side]].sum()) for side in seen}
     return [max(seen, key=score.__getitem__)]  # the first of equals: right
 
 
 def _observe(side: str, annotation: Annotation, depth_m: np.ndarray, mask: np.ndarray) -> Observation:
-    uv_px, visible, xyz_m = (rows[METHODS[side]][TO_OUR_ORDER] for rows in annotation[:3])
+    uv_px, visible, xyz_m = (rows[ROWS[side]][TO_OUR_ORDER] for rows in annotation[:3])
     return observe(xyz_m, visible, side == "left", annotation.K, uv_px, depth_m, hand_mask(mask, side))
 
 

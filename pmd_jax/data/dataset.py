@@ -62,12 +62,18 @@ class Columns:
     def take(self, index: Int64[np.ndarray, " n"]) -> Columns:
         """A part of the split; its pixels are not copied."""
         parts = {name: getattr(self, name)[index] for name in self.names() if name not in column_files.PIXELS}
-        pixels = {name: _column(getattr(self, name)).take(index) for name in column_files.PIXELS}
-        return Columns(**parts, **pixels, facts={name: fact[index] for name, fact in self.facts.items()})
+        facts = {name: fact[index] for name, fact in self.facts.items()}
+        return Columns(_column(self.rgb).take(index), _column(self.depth).take(index), **parts, facts=facts)
 
     def fact(self, name: str, function: Callable[[Any], np.ndarray]) -> np.ndarray:
         """What is known of each depth map, or is found out by looking at them now."""
         return self.facts[name] if name in self.facts else in_chunks(function, self.depth)
+
+
+def _size(columns: Columns) -> tuple[int, int]:
+    """Width and height of the crops, pixels."""
+    _, height, width, _ = columns.rgb.shape
+    return width, height
 
 
 def _column(column: np.ndarray | Column) -> Column:
@@ -130,7 +136,7 @@ def _check(columns: Columns, folder: Path, remedy: str) -> None:
 def _hand_missed(columns: Columns) -> Bool[np.ndarray, " n"]:
     """Which crops show something else than the hand, by its visible joints."""
     seen = columns.visible.sum(1)
-    in_crop = (columns.visible & cropping.inside(columns.uv, columns.rgb.shape[2:0:-1])).sum(1)
+    in_crop = (columns.visible & cropping.inside(columns.uv, _size(columns))).sum(1)
     return in_crop < cropping.MIN_IN_CROP_SHARE * seen
 
 
@@ -145,7 +151,7 @@ def place_joint_0(columns: Columns, rule: str) -> Columns:
     xyz = hand.wrist_from_palm(columns.xyz, rule)
     uv, visible = columns.uv.copy(), columns.visible.copy()
     uv[:, hand.WRIST] = hand.project(xyz[:, [hand.WRIST]], columns.K)[:, 0]
-    visible[:, hand.WRIST] &= cropping.inside(uv[:, hand.WRIST], columns.rgb.shape[2:0:-1])
+    visible[:, hand.WRIST] &= cropping.inside(uv[:, hand.WRIST], _size(columns))
     return replace(columns, xyz=xyz, uv=uv, visible=visible)
 
 

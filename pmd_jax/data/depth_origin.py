@@ -22,7 +22,7 @@ def in_chunks(function: Callable[[UInt16[np.ndarray, "n h w"]], np.ndarray], dep
 
 def is_measured(depth: UInt16[np.ndarray, "n h w"]) -> Bool[np.ndarray, " n"]:
     """Which maps have a pixel of depth."""
-    return depth.any((1, 2))
+    return np.asarray(depth.any((1, 2)))
 
 
 def map_origin_m(depth: UInt16[np.ndarray, "n h w"]) -> Float[np.ndarray, " n"]:

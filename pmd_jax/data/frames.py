@@ -18,6 +18,7 @@ NEAREST_SHARE, HAND_AND_WRIST_M = 0.002, 0.15  # of the pixels, and metres: see 
 DEPTH_LIMIT_M = 65_535 * hand.DEPTH_UNIT_M
 
 Item = TypeVar("Item")
+Sample = tuple[dict[str, Any], Observation | None]  # an example, and what the self-check needs of it
 
 
 class Outcome(NamedTuple):
@@ -30,13 +31,12 @@ class Outcome(NamedTuple):
     problems: list[str]
 
 
-def collect(
-    group: str, items: Iterable[Item], read: Callable[[Item], Iterable[tuple[dict, Observation | None]]]
-) -> Outcome:
+def collect(group: str, items: Iterable[Item], read: Callable[[Item], Iterable[Sample | ArchiveError]]) -> Outcome:
     """Reads every item; a frame that cannot be used becomes a sentence, and the rest goes on.
 
     Args:
-        read: gives a frame's examples, each with its observation; raises ArchiveError for a frame that is no use.
+        read: gives a frame's samples, and an ArchiveError in place of one that is no use; raises ArchiveError for a
+            frame that is no use at all.
     """
     outcome, count = Outcome(group, 0, [], [], []), 0
     for item in items:
@@ -46,8 +46,14 @@ def collect(
         except ArchiveError as error:
             outcome.problems.append(str(error))
             continue
-        outcome.examples.extend(example for example, _ in samples)
-        outcome.observations.extend(observation for _, observation in samples if observation is not None)
+        for sample in samples:
+            if isinstance(sample, ArchiveError):
+                outcome.problems.append(str(sample))
+                continue
+            example, observation = sample
+            outcome.examples.append(example)
+            if observation is not None:
+                outcome.observations.append(observation)
     return outcome._replace(frames=count)
 
 

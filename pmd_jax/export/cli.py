@@ -12,17 +12,14 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pmd_jax
-from pmd_jax.runtime import cli
-from pmd_jax.runtime.digest import NAME as SUMS
+from pmd_jax.runtime import cli, digest
 from pmd_jax.runtime.errors import InputError
-from pmd_jax.runtime.files import given_path, read_text, write_json, write_text
+from pmd_jax.runtime.files import given_path, read_text, replacing_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from pmd_jax.export.formats import Format
@@ -80,7 +77,7 @@ def export(checkpoint: str | Path | None, names: Sequence[str], out: Path) -> di
         results = {**earlier, **compare(exported, formats, folder)}
         summary = {**described, "formats": {name: results[name] for name in NAMES if name in results}}
         if records is not None and "orbax" in formats:
-            write_json(folder / model_card.RECORDS, records)  # so that the network's card can be written again
+            digest.write_json(folder / model_card.RECORDS, records)  # so that the network's card can be written again
         write_json(folder / SUMMARY, summary)
         write_text(folder / CARD, model_card.render(exported, summary, records))
     return summary
@@ -95,14 +92,14 @@ def describe(exported: SavedModel) -> dict[str, Any]:
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.runtime.environment import hardware
 
-    digest = hashlib.sha256(exported.row.encode())
+    hashed = hashlib.sha256(exported.row.encode())
     for leaf in jax.tree.leaves(exported.weights):
-        digest.update(jax.device_get(leaf).tobytes())
+        hashed.update(jax.device_get(leaf).tobytes())
     return {
         "row": exported.row,
         "title": METHODS[exported.row].title,
         "parameters": parameter_count(exported.weights.params),
-        "weights_sha256": digest.hexdigest(),
+        "weights_sha256": hashed.hexdigest(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware(),
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "orbax-checkpoint")}
@@ -110,7 +107,7 @@ def describe(exported: SavedModel) -> dict[str, Any]:
     }
 
 
-def earlier_export(out: Path, source: Path, digest: str) -> dict[str, Any]:
+def earlier_export(out: Path, source: Path, weights_sha256: str) -> dict[str, Any]:
     """What export.json says of the formats that are in `out` already; `out` may be the source's own folder.
 
     Raises:
@@ -120,7 +117,7 @@ def earlier_export(out: Path, source: Path, digest: str) -> dict[str, Any]:
         raise ExportError(f"--out={out} is a file; name a folder.")
     try:
         summary = json.loads(read_text(out / SUMMARY))
-        if summary["weights_sha256"] == digest:
+        if summary["weights_sha256"] == weights_sha256:
             return summary["formats"]
     except (FileNotFoundError, NotADirectoryError):
         if not (out / "network.json").exists() or out.resolve() == source.resolve():
@@ -138,23 +135,12 @@ def placed(out: Path) -> Iterator[Path]:
         ExportError: it cannot be written.
     """
     out = out.resolve()
-    unfinished = out.with_name(out.name + ".unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        out.mkdir(exist_ok=True)
-        # Last, and none while the others change: a network without sums can be read, one with others' sums cannot.
-        if (unfinished / SUMS).exists():
-            (out / SUMS).unlink(missing_ok=True)
-        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == SUMS):
-            if path.is_dir():
-                shutil.rmtree(out / path.name, ignore_errors=True)
-            os.replace(path, out / path.name)
+        # The sums last: a network without sums can be read, one with those of another cannot.
+        with replacing_folder(out, last=digest.NAME) as unfinished:
+            yield unfinished
     except OSError as error:
         raise ExportError(f"--out={out} could not be written ({error}); make room or name another folder.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def compare(exported: SavedModel, formats: dict[str, Format], folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Nothing is said that the records do not hold: a network without them gets a card
 from __future__ import annotations
 
 import dataclasses
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pmd_jax.data import hand
 from pmd_jax.evaluate import metrics
 from pmd_jax.export.formats import FORMATS
 from pmd_jax.models.saved_model import SavedModel
-from pmd_jax.runtime.files import read_text
+from pmd_jax.runtime import digest
 from pmd_jax.viz import templates
 
 RECORDS = "results.json"
@@ -31,10 +31,12 @@ def find_records(source: Path, exported: SavedModel) -> dict[str, Any] | None:
     """
     for folder in (source, *source.resolve().parents[:2]):
         try:
-            records = json.loads(read_text(folder / RECORDS))
+            records = digest.read_json(folder / RECORDS)
             if records["config_hash"] == config_hash(exported.config) and exported.row in records["rows"]:
                 return records
-        except (OSError, ValueError, KeyError, TypeError):
+        except digest.Damaged as error:
+            print(f"{error}: the network's card is written without its figures.", file=sys.stderr)
+        except (OSError, KeyError, TypeError):
             continue
     return None
 

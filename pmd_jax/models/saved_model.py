@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from pmd_jax.models.description import DESCRIPTION, FORMAT, GRAPH, LABELS_FILE, 
 from pmd_jax.models.network import Network, Weights, build
 from pmd_jax.runtime import digest
 from pmd_jax.runtime.errors import CheckpointError
-from pmd_jax.runtime.files import write_bytes, write_json, write_text
+from pmd_jax.runtime.files import replacing_folder, unfinished_name, write_bytes, write_json, write_text
 from pmd_jax.runtime.orbax_io import load_tree, save_tree
 
 
@@ -42,10 +41,8 @@ class SavedModel(NamedTuple):
 
 def copy(source: Path, folder: Path) -> None:
     """Copies an export folder, replacing what is there; whole or not at all."""
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with _replacing(folder, unfinished):
-        shutil.copytree(source, unfinished)
+    with _written(folder), replacing_folder(folder) as unfinished:
+        shutil.copytree(source, unfinished, dirs_exist_ok=True)
 
 
 def save(
@@ -67,11 +64,8 @@ def save(
     Raises:
         CheckpointError: it cannot be written.
     """
-    # Beside its place until it is complete; every process must write to the same name.
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    if jax.process_index() == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    with _replacing(folder, unfinished) if jax.process_index() == 0 else nullcontext():
+    place = replacing_folder(folder) if jax.process_index() == 0 else nullcontext(unfinished_name(folder))
+    with _written(folder), place as unfinished:
         write(unfinished, row, config, weights, labels, crop_margin)
 
 
@@ -100,16 +94,12 @@ def graph_of(row: str, config: Config, weights: Weights) -> bytes | None:
 
 
 @contextmanager
-def _replacing(folder: Path, unfinished: Path):
-    """What the block completes in `unfinished` takes the place of `folder`; if it cannot, nothing stays behind."""
+def _written(folder: Path) -> Iterator[None]:
+    """What a disk refuses, as a sentence that names the folder."""
     try:
         yield
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
     except OSError as error:
         raise CheckpointError(f"{folder} could not be written ({error}); make room and run again.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read(folder: str | Path) -> SavedModel:

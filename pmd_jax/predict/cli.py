@@ -57,12 +57,16 @@ def _in_folder(folder: Path, skipped: list[str]) -> list[Path]:
     files = [file for file in present if file.suffix.lower() in suffixes and not file.name.startswith(".")]
     known = set(files)
     names = _by_kind([file for file in present if file not in known])
+    # Said, since people do not know what their phone writes.
+    remedy = f" {images.HEIC_REMEDY}." if any(file.suffix.lower() in images.HEIC_SUFFIXES for file in present) else ""
     if not files:
         held = f" (but {names})" if names else ""
-        raise InputError(f"{folder} holds no picture and no video{held}; looked for {', '.join(suffixes)}.")
+        raise InputError(f"{folder} holds no picture and no video{held}; looked for {', '.join(suffixes)}.{remedy}")
     if names:
         count = len(present) - len(files)
-        skipped.append(f"{folder}: {count} of {len(present)} files left out, no picture or video by name: {names}.")
+        skipped.append(
+            f"{folder}: {count} of {len(present)} files left out, no picture or video by name: {names}.{remedy}"
+        )
     return files
 
 

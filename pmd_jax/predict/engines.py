@@ -79,7 +79,10 @@ class OnnxEngine:
             raise GraphError(f"ONNX Runtime {onnxruntime.__version__} cannot run it ({first_line(error)})") from error
 
     def __call__(self, rgb: Crops) -> Joints:
-        return in_parts(lambda part: self._session.run(["joints"], {"rgb": part})[0], rgb)
+        return in_parts(self._part, rgb)
+
+    def _part(self, rgb: Crops) -> Joints:
+        return np.asarray(self._session.run(["joints"], {"rgb": rgb})[0])
 
 
 def _graph(folder: Path, description: Description) -> bytes:

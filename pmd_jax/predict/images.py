@@ -26,6 +26,13 @@ _SUFFIXES_OF = {  # no other formats: some of Pillow's start other programs, or 
 }
 FORMATS = tuple(name for name in _SUFFIXES_OF if name != "AVIF" or features.check_module("avif"))
 SUFFIXES = tuple(suffix for name in FORMATS for suffix in _SUFFIXES_OF[name])  # what is looked for in folders
+# HEIC is coded as a film's frame (HEVC); Pillow has no decoder for it. What its files are called, and how they begin.
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+HEIC_REMEDY = (
+    "HEIC (what iPhones take) cannot be read here: save it as JPEG, with `heif-convert a.heic a.jpg` of libheif or "
+    'with any viewer; a phone takes JPEG if its camera is set to "Most Compatible"'
+)
 _MAGIC = (b"\x89PN", b"\xff\xd8\xff")  # of what `without_metadata` knows
 # By EXIF's orientation: whether rows become columns, and which of the two then run the other way.
 _TURNS = {
@@ -64,6 +71,8 @@ def read_picture(path: str | Path | io.BytesIO, name: str | None = None) -> UInt
         raise PictureError(f"{name}: there is no such file.") from None
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         unknown = isinstance(error, UnidentifiedImageError)  # its own text names bytes by their address
+        if unknown and _is_heic(_first_bytes(path, 64)):
+            raise PictureError(f"{name}: {HEIC_REMEDY}.") from None
         reason = "cannot identify image file" if unknown else str(error) or type(error).__name__
         raise PictureError(f"{name}: not a whole picture ({reason}); give a JPEG or PNG.") from None
 
@@ -79,6 +88,12 @@ def _read(path: str | Path | io.BytesIO, name: str) -> UInt8[np.ndarray, "h w 3"
         if bare is None:
             raise
         return _decoded(io.BytesIO(bare.content), name, bare.orientation)
+
+
+def _is_heic(begin: bytes) -> bool:
+    """By the brands in the file's first box. An AVIF file names some of them as well."""
+    brands = begin[8 : min(int.from_bytes(begin[:4], "big"), len(begin))]
+    return begin[4:8] == b"ftyp" and b"avif" not in brands and any(brand in brands for brand in _HEIC_BRANDS)
 
 
 def _first_bytes(path: str | Path | io.BytesIO, count: int | None) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 from pmd_jax.data import column_files
@@ -57,9 +59,12 @@ def prepare(
     builder = _builder(builder_type, data_dir, dataset_config, **options)
     prepared = Path(builder.data_dir)
     if not prepared.is_dir():
-        with locked(data_dir / f".{name}_{dataset_config}.lock", f"the preparation of {name}/{dataset_config}"):
+        lock = data_dir / f".{name}_{dataset_config}.lock"
+        with locked(lock, f"the preparation of {name}/{dataset_config}") as alone:
             builder = _builder(builder_type, data_dir, dataset_config, **options)
             if not prepared.is_dir():  # still, now that nobody else prepares it
+                if alone:
+                    _remove_left(prepared)
                 raw = manual_dir / name if (manual_dir / name).is_dir() or not manual_dir.is_dir() else manual_dir
                 if download:
                     builder.fetch(raw)
@@ -107,6 +112,17 @@ def _builder(builder_type, data_dir: Path, dataset_config: str, **options):
         raise InputError(
             f"{described[-1]} is broken ({error}): delete the folder that it lies in and prepare it again."
         ) from error
+
+
+def _remove_left(prepared: Path) -> None:
+    """Removes what killed preparations of the same data left. Under their lock, since nothing in it tells that it is
+    dead: TFDS gives each preparation's folder a new name."""
+    left = sorted(prepared.parent.glob("incomplete.*"))  # of this version and others, which take the same lock
+    if left:
+        names = ", ".join(folder.name for folder in left)
+        print(f"Removing what a killed preparation left in {prepared.parent}: {names}.", file=sys.stderr, flush=True)
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _build(builder, raw: Path, data_dir: Path) -> None:

@@ -135,7 +135,7 @@ def free_name(path: Path) -> Path:
 
 
 @contextmanager
-def locked(path: Path, what: str = "", meanwhile: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(path: Path, what: str = "", meanwhile: Callable[[], None] = lambda: None) -> Iterator[bool]:
     """One process at a time, on all machines that share the disk; the next one waits, and says for whom.
 
     The kernel ends the lock with its holder, whatever becomes of it. The file stays, and says who has it.
@@ -144,34 +144,39 @@ def locked(path: Path, what: str = "", meanwhile: Callable[[], None] = lambda: N
         path: of the lock; a file of its own.
         what: is locked, in words; "" = a matter of moments, of which nothing is said.
         meanwhile: called again and again while it waits; what it raises ends the waiting.
+
+    Yields:
+        Whether it is certain that nobody else is inside: not on a disk that knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
-        _wait_for_lock(file, what, meanwhile)
+        alone = _wait_for_lock(file, what, meanwhile)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         try:
-            yield
+            yield alone
         finally:
             file.truncate(0)
 
 
-def _wait_for_lock(file: TextIO, what: str, meanwhile: Callable[[], None]) -> None:
+def _wait_for_lock(file: TextIO, what: str, meanwhile: Callable[[], None]) -> bool:
+    """Returns what `locked` yields."""
     if not what:
-        _lock(file, 0)
-        return
+        return _lock(file, 0) is True
     said = -_SAY_EVERY_S
-    while not _lock(file, fcntl.LOCK_NB):
+    while (got := _lock(file, fcntl.LOCK_NB)) is False:
         if time.monotonic() - said > _SAY_EVERY_S:
             said = time.monotonic()
             file.seek(0)
             print(f"Waiting for {what}: {file.read() or 'another process'} has it.", file=sys.stderr, flush=True)
         meanwhile()
         time.sleep(0.2)
+    return got is True
 
 
-def _lock(file: TextIO, flags: int) -> bool:
+def _lock(file: TextIO, flags: int) -> bool | None:
+    """Whether it was free; None where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | flags)
     except BlockingIOError:
@@ -180,6 +185,7 @@ def _lock(file: TextIO, flags: int) -> bool:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         print(f"This disk knows no locks ({file.name}): start nothing twice.", file=sys.stderr, flush=True)
+        return None
     return True
 
 

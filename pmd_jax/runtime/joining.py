@@ -15,6 +15,7 @@ import jax
 
 from pmd_jax.runtime.distributed import DistributedError
 from pmd_jax.runtime.errors import EXIT_FAULT
+from pmd_jax.runtime.preemption import ending_at_once
 
 LOST_AFTER_S = 40  # a process that is silent for so long counts as lost, and JAX ends all others
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
@@ -31,8 +32,14 @@ def join(coordinator: str | None, processes: int | None, process: int | None, ti
 
     Raises:
         DistributedError: the options do not fit each other, no cluster is found, or the processes' devices differ in
-            number. If others do not come, the process ends with a sentence and `EXIT_FAULT`.
+            number. If others do not come, the process ends with a sentence and `EXIT_FAULT`; if it is asked to stop
+            meanwhile, with `EXIT_PREEMPTED`, so that what started it starts it again.
     """
+    with ending_at_once("Stopped while waiting for the other processes; run the same command again."):
+        _join(coordinator, processes, process, timeout_s)
+
+
+def _join(coordinator: str | None, processes: int | None, process: int | None, timeout_s: int) -> None:
     if coordinator is not None:
         host, port = _check(coordinator, processes, process)
         _wait_for_name(host, port, timeout_s)

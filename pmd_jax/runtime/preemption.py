@@ -1,7 +1,8 @@
 """Asked to stop: SIGTERM and Ctrl-C end a run where it can go on later, on all its processes at the same point.
 
-Outside the training the signal ends what is going on at once (`Preempted` is raised where the main thread is). Inside,
-from `at_looks` on, nothing is interrupted: the loops look (`Stop.reached`), save, and leave. A second signal ends the
+While the processes still look for each other the signal ends this one at once (`ending_at_once`): nothing is begun yet.
+Later, outside the training, it ends what is going on (`Preempted` is raised where the main thread is). Inside, from
+`at_looks` on, nothing is interrupted: the loops look (`Stop.reached`), save, and leave. A second signal ends the
 process at once.
 """
 
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pmd_jax.runtime.errors import Preempted
+from pmd_jax.runtime.errors import EXIT_PREEMPTED, Preempted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -108,3 +109,35 @@ def watching() -> Iterator[Stop]:
         before[signal.SIGUSR1] = signal.SIG_IGN
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ending_at_once(sentence: str) -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT end the process with a sentence and `EXIT_PREEMPTED`: for where nothing can be lost.
+
+    Also where the main thread is inside a library for minutes, and Python would call no handler: the number of the
+    signal goes through a pipe to a thread. In a thread other than the main one, as `watching`, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def wait() -> None:
+        while number := os.read(reading, 1):
+            if number[0] in SIGNALS:
+                print(sentence, file=sys.stderr, flush=True)
+                os._exit(EXIT_PREEMPTED)
+        os.close(reading)
+
+    threading.Thread(target=wait, name="pmd_jax stop", daemon=True).start()
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    earlier = signal.set_wakeup_fd(writing)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(earlier)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writing)

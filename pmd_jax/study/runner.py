@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ import numpy as np
 from pmd_jax.config import Config
 from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
-from pmd_jax.runtime.files import locked, read_arrays, read_text
+from pmd_jax.runtime import digest
+from pmd_jax.runtime.files import locked, read_arrays
 from pmd_jax.study import result_files
 from pmd_jax.study.definitions import Run, Study, identity, resolve
 
@@ -71,7 +72,10 @@ def finish(run: Run, runs: Path, train: Callable[[Config, Path], dict[str, Any]]
     """Trains a run, after its teacher where it has one, and returns its results.json."""
     folder = run_folder(runs, run.config)
     if (folder / "results.json").exists():  # written last
-        return json.loads(read_text(folder / "results.json"))
+        try:
+            return digest.read_json(folder / "results.json")
+        except digest.Damaged as error:  # it is put together from the rows' results, which are there
+            print(f"{error}; it is made again.", file=sys.stderr, flush=True)
     config = run.config
     if run.teacher is not None:
         finish(Run(run.teacher.name, run.teacher, None), runs, train)

@@ -15,17 +15,11 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from pmd_jax.runtime import digest
+from pmd_jax.runtime.digest import require_whole
 from pmd_jax.runtime.distributed import barrier, broadcast
-from pmd_jax.runtime.errors import CheckpointError
+from pmd_jax.runtime.errors import BrokenCheckpoint, CheckpointError, first_line
 from pmd_jax.runtime.files import free_name
-from pmd_jax.runtime.orbax_io import (
-    BrokenCheckpoint,
-    abstract,
-    first_line,
-    load_errors,
-    require_same_tree,
-    require_whole,
-)
+from pmd_jax.runtime.orbax_io import abstract, load_errors, require_same_tree
 from pmd_jax.runtime.paths import plain_path
 from pmd_jax.train.state import TrainState
 

@@ -18,7 +18,7 @@ from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.models.resnet import parameter_count
-from pmd_jax.runtime import distributed, files, preemption, sharding
+from pmd_jax.runtime import digest, distributed, files, preemption, sharding
 from pmd_jax.runtime.environment import code_digest, versions
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import continuation, teacher_cache
@@ -39,6 +39,7 @@ from pmd_jax.train.state import create_state
 from pmd_jax.train.step import Recipe
 from pmd_jax.train.workdir import (
     collect_results,
+    has_result,
     methods_to_train,
     now,
     owned,
@@ -115,7 +116,7 @@ def _run_here(
         check_same(workdir, samples)
         files.write_json(workdir / "config.json", {**to_dict(config), **continuation.recorded(changes)})
         files.write_json(workdir / SAMPLES_FILE, samples)
-        missing = [name for name in methods_to_train(config) if not (workdir / name / "result.json").exists()]
+        missing = [name for name in methods_to_train(config) if not has_result(workdir / name / "result.json")]
     with stop.at_looks():
         for name in distributed.broadcast(missing, "what is finished"):
             finish_method(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
@@ -124,7 +125,7 @@ def _run_here(
         results = collect_results(config, workdir, started, changes)
         saved_model.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(config, workdir, splits.test)
-        files.write_json(workdir / "results.json", results)
+        digest.write_json(workdir / "results.json", results)
         from pmd_jax.viz import report  # Matplotlib takes a second to import, and the first step need not wait for it
 
         report.write_report(workdir)
@@ -193,5 +194,5 @@ def finish_method(
             "seed": config.seed,
             **continuation.recorded(changes),
         }
-        files.write_json(workdir / name / "result.json", result)
+        digest.write_json(workdir / name / "result.json", result)
     distributed.barrier(f"the results of {name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,7 +20,7 @@ from pmd_jax.data.dataset import Columns
 from pmd_jax.evaluate import metrics
 from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models.network import Weights
-from pmd_jax.runtime import distributed, files
+from pmd_jax.runtime import digest, distributed, files
 from pmd_jax.runtime.environment import hardware, versions
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import read_arrays
@@ -88,11 +87,19 @@ def collect_results(config: Config, workdir: Path, started: str, changes: list[d
     }
 
 
+def has_result(path: Path) -> bool:
+    """Whether a row is finished. Raises as `_read_result`: before hours of training, not after."""
+    return path.exists() and bool(_read_result(path))
+
+
 def _read_result(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(files.read_text(path))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it and run again to evaluate anew.") from error
+        return digest.read_json(path)
+    except (OSError, digest.Damaged) as error:
+        # Not evaluated anew unasked: where the row's checkpoints are gone, that would train it from the beginning.
+        raise InputError(
+            f"{error}; delete {path} and run again: the row's last checkpoint is evaluated anew."
+        ) from error
 
 
 def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:

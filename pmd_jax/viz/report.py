@@ -20,6 +20,7 @@ from PIL import Image
 from pmd_jax.data.hand import BONES
 from pmd_jax.evaluate import metrics
 from pmd_jax.evaluate.curves import read_metrics
+from pmd_jax.runtime import digest
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import read_arrays, read_text, write_text
 from pmd_jax.viz import charts, panels, skeleton, templates
@@ -39,7 +40,7 @@ def write_report(workdir: Path) -> Path:
 
     Raises:
         FileNotFoundError: there is no results.json, so there is nothing to report.
-        ValueError: results.json is not JSON, or holds no "rows".
+        ValueError: results.json is not JSON or not what was saved, or holds no "rows".
     """
     workdir = Path(workdir)
     page = render(workdir)
@@ -75,10 +76,10 @@ def _read_results(path: Path) -> dict[str, Any]:
             "let the run finish, or name the workdir of a finished one."
         )
     try:
-        results = json.loads(read_text(path))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}). Run the same command again to write it anew.") from error
-    rows = results.get("rows") if isinstance(results, dict) else None
+        results = digest.read_json(path)
+    except digest.Damaged as error:
+        raise ValueError(f"{error}. Run the same command again to write it anew.") from error
+    rows = results.get("rows")
     if not isinstance(rows, dict) or not all(isinstance(values, dict) for values in rows.values()):
         raise ValueError(f'{path} holds no "rows" of named figures. Run the same command again to write it anew.')
     return results

@@ -132,6 +132,25 @@ def test_both_hands_and_the_more_visible_one(tmp_path, frames):
     assert example["is_left"] == (loser == "left")
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_hand_that_is_no_use_costs_the_other_nothing(tmp_path, frames, first):
+    """A joint behind the camera: the hand is named, the other one of the picture and the next picture are kept."""
+    two = next(frame for frame in frames if has_left(frame) and has_right(frame))
+    bad, good = ("right", "left") if first else ("left", "right")  # the right hand is read first
+    behind = two.xyz_m[bad].copy()
+    behind[4, 2] = -0.1
+    outcome = read(
+        tmp_path,
+        [dataclasses.replace(two, xyz_m={**two.xyz_m, bad: behind}), two],
+        rhd.Settings(hands="both"),
+    )
+    keys = [example["key"] for example in outcome.examples]
+    assert keys == [f"rhd/train/00000/{good}", "rhd/train/00001/right", "rhd/train/00001/left"]
+    assert len(outcome.observations) == 3
+    [problem] = outcome.problems
+    assert f"training, frame 00000: {bad} hand: a joint lies behind the camera (z = -0.100 m)." in problem
+
+
 def test_size_and_margin_are_settings(tmp_path, frames):
     wide, usual = (
         read(tmp_path / str(margin), frames[:1], rhd.Settings(size=96, margin=margin)).examples[0]

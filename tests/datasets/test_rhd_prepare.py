@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -58,7 +62,7 @@ def nothing_prepared(data_dir: Path) -> bool:
 
 def test_the_command_prepares_a_partial_archive(tmp_path, zipped, frames):
     command = [sys.executable, "-m", "pmd_jax.prepare", "rhd", f"--manual_dir={zipped}", f"--data_dir={tmp_path}"]
-    root = Path(preparation.__file__).parent.parent
+    root = Path(preparation.__file__).parents[2]
     done = subprocess.run([*command, "--allow_partial"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"train: {TRAIN} samples of {TRAIN} frames, 0 left out" in done.stdout
@@ -170,7 +174,7 @@ def test_a_whole_archive_is_whole_whatever_was_allowed(tmp_path, zipped, monkeyp
 def test_the_options_that_are_advised_to_a_run_are_there():
     """Every `--config.data.…` in the package's messages is a field."""
     advised = {"allow_partial", "allow_bad"}
-    root = Path(preparation.__file__).parent.parent
+    root = Path(preparation.__file__).parents[2]
     sources = [*root.glob("pmd_jax/**/*.py"), *root.glob("datasets/**/*.py")]
     advised |= {name for path in sources for name in re.findall(r"--config\.data\.(\w+)", path.read_text())}
     advised |= {name for path in sources for name in re.findall(r"\boption\(\"(\w+)\"", path.read_text())}
@@ -269,6 +273,33 @@ def test_a_full_disk_is_said(tmp_path, zipped):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+KILLED = """
+import os, signal, sys
+from pmd_jax.prepare import cli, raw_builder
+raw_builder.refuse = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # called when all samples are written
+cli.main(sys.argv[1:])
+"""
+
+
+def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path, zipped, capsys, monkeypatch):
+    command = ["rhd", f"--manual_dir={zipped}", f"--data_dir={tmp_path}", "--allow_partial"]
+    root = Path(preparation.__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *command], cwd=root, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    [left] = tmp_path.glob("rhd/default/*")
+    assert left.name.startswith("incomplete.")
+    assert any(left.iterdir())
+    with monkeypatch.context() as patch:  # where a lock means nothing the owner may be alive
+        patch.setattr(fcntl, "flock", Mock(side_effect=OSError(errno.ENOLCK, "no locks")))
+        patch.setattr(preparation, "_build", Mock())
+        preparation.prepare("rhd", manual_dir=zipped, data_dir=tmp_path, allow_partial=True)
+    assert left.is_dir()
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert f"Removing what a killed preparation left in {left.parent}: {left.name}." in capsys.readouterr().err
+    assert sorted(path.name for path in left.parent.iterdir()) == ["1.0.0"]
+
+
 @pytest.mark.parametrize(("name", "config"), [("rhd", "large"), ("rhd", "full"), ("stb", "large"), ("stb", "full")])
 def test_a_run_refuses_pictures_of_another_size_by_name(tmp_path, name, config):
     """Before 29 GB are read; and what is advised is accepted, as far as a folder without an archive."""
@@ -355,7 +386,7 @@ def test_no_permission_is_said_and_nothing_is_told_to_be_deleted(zipped, open_fo
     closed = open_folder / "closed"
     closed.mkdir(mode=0o555)
     command = [sys.executable, "-c", WITHOUT_RIGHTS, str(info.parent), str(zip_file.parent), str(closed)]
-    done = subprocess.run(command, cwd=Path(preparation.__file__).parent.parent, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=Path(preparation.__file__).parents[2], capture_output=True, text=True)
     said = done.stdout.partition("----")[2]
     assert f"{info} may not be read by you: change its permissions." in said, done.stderr
     assert f"{zip_file}: may not be read by you: change its permissions." in said

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from pmd_jax.export import cli, model_card, verify
 from pmd_jax.export.formats import Format
 from pmd_jax.models import saved_model
 from pmd_jax.predict import predictor
+from pmd_jax.runtime import errors
 from pmd_jax.runtime.errors import InputError
 from reference.made_up_columns import make_columns
 
@@ -247,6 +249,15 @@ def test_what_cannot_be_checked_is_not_left_behind(run_folder, tmp_path, monkeyp
     monkeypatch.setattr(verify, "TOLERANCE", -1.0)
     with pytest.raises(RuntimeError, match="deviates from the network"):
         cli.export(run_folder / "export", ["onnx"], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_in_an_export_leaves_nothing(run_folder, tmp_path, monkeypatch, capsys):
+    """All formats are written by then, and none is where it was to be."""
+    monkeypatch.setattr(cli, "compare", Mock(side_effect=KeyboardInterrupt))
+    arguments = [f"--checkpoint={run_folder / 'export'}", "--formats=onnx", f"--out={tmp_path / 'out'}"]
+    assert cli.main(arguments) == errors.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted.\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -236,7 +236,16 @@ def test_a_folder_says_what_it_leaves_out(command, folder, tmp_path):
     code, output, said = command(tmp_path, f"--box={BOX}")
     assert code == 0
     assert [Path(json.loads(line)["file"]).name for line in output.splitlines()] == ["a.png", "d.jfif", "f.ts", "f.ts"]
-    assert "5 of 8 files left out, no picture or video by name: ._a.png, README, x.HEIC and 2 more .heic." in said
+    assert "5 of 8 files left out, no picture or video by name: ._a.png, README, x.HEIC and 2 more .heic. HEIC" in said
+    assert "save it as JPEG" in said
+
+
+def test_a_folder_of_heic_alone_says_what_to_do(command, tmp_path):
+    (tmp_path / "x.HEIC").write_bytes(b"none")
+    code, _, said = command(tmp_path)
+    assert code == 2
+    assert "holds no picture and no video (but x.HEIC)" in said
+    assert "save it as JPEG" in said
 
 
 # ---- videos

@@ -216,6 +216,21 @@ def test_a_file_that_is_no_picture(tmp_path, content, sentence):
         read_picture(tmp_path / "bad.jpg")
 
 
+@pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heix", b"msf1\0\0\0\0hevc"])
+def test_a_heic_picture_says_what_to_do(tmp_path, brands):
+    """Whatever its name: phones and mail programs rename them."""
+    box = struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands
+    (tmp_path / "hand.jpg").write_bytes(box + b"\0\0\0\x64meta" + bytes(96))
+    with pytest.raises(PictureError, match=r"hand\.jpg: HEIC .* cannot be read here: save it as JPEG"):
+        read_picture(tmp_path / "hand.jpg")
+
+
+def test_a_broken_avif_is_not_called_heic(tmp_path):
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0 ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64))
+    with pytest.raises(PictureError, match="not a whole picture"):
+        read_picture(tmp_path / "a.avif")
+
+
 @pytest.mark.parametrize("name", ["cut.jpg", "cut.png", "cut.webp", "cut.tif", "cut.gif"])
 def test_a_file_cut_short(write, name):
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)

@@ -388,6 +388,41 @@ def test_a_flip_in_an_npz_file(tmp_path):
         our_files.read_arrays(tmp_path / "nothing.npz", "run it again")
 
 
+# ---- figures
+
+
+FIGURES = {"title": "größer", "epe_mm": 12.345678901234567, "pck": {"20": [0.1, -0.0], "30": []}, "steps": 6}
+
+
+def test_a_flip_in_a_file_of_figures(tmp_path):
+    """result.json and results.json: refused, or no value is another one."""
+    path = tmp_path / "result.json"
+    digest.write_json(path, FIGURES)
+    assert digest.read_json(path) == FIGURES
+    outcomes = Counter()
+    for bit in range(8 * path.stat().st_size):
+        with flipped(path, bit):
+            try:
+                found = digest.read_json(path)
+            except digest.Damaged:
+                outcomes["refused"] += 1
+                continue
+            # A space became another one, or the sum's own name another name.
+            assert {**found, **FIGURES} == found
+            outcomes["same"] += 1
+    assert outcomes["refused"] > 6 * path.stat().st_size
+    whole = path.read_bytes()
+    for size in range(len(whole) - 1):  # but for the end of the last line
+        path.write_bytes(whole[:size])
+        with pytest.raises(digest.Damaged):
+            digest.read_json(path)
+
+
+def test_figures_of_earlier_versions_are_read(tmp_path):
+    our_files.write_json(tmp_path / "result.json", FIGURES)
+    assert digest.read_json(tmp_path / "result.json") == FIGURES
+
+
 # ---- folders whose names libraries take for more
 
 

@@ -19,9 +19,10 @@ from made_up_data import write_made_up_data
 from pmd_jax.config import Config, validate
 from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS, paper
+from pmd_jax.runtime import digest
 from pmd_jax.runtime.errors import InputError
-from pmd_jax.study import result_files, results_page, statistics
-from pmd_jax.study.definitions import Study, identity, plan, resolve, teacher_of
+from pmd_jax.study import result_files, results_page, runner, statistics
+from pmd_jax.study.definitions import Run, Study, identity, plan, resolve, teacher_of
 from pmd_jax.study.label_efficiency import label_free, label_steps, label_weights, labels
 from pmd_jax.study.paper_tables import SWEEPS, TABLES, table1, table2
 from pmd_jax.study.teacher_start import teacher_start
@@ -58,9 +59,9 @@ def load(path: Path, *dataset: str) -> Study | Config:
     return module.get_config(*dataset)
 
 
-def start(folder: Path, data_dir: Path | None, *arguments: str) -> subprocess.Popen:
+def start(folder: Path, data_dir: Path | None, *arguments: str, rows: str = "rgb_baseline,pmd_net") -> subprocess.Popen:
     tiny = [f"--config.base.{name}={value}" for name, value in TINY.items()] if data_dir else []
-    data = [f"--config.base.data.data_dir={data_dir}", "--rows=rgb_baseline,pmd_net", "--seeds=2"] if data_dir else []
+    data = [f"--config.base.data.data_dir={data_dir}", f"--rows={rows}", "--seeds=2"] if data_dir else []
     places = [f"--runs={folder}/runs", f"--results={folder}/results", f"--page={folder}/RESULTS.md"]
     clean = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS" and not key.startswith("SLURM")}
     return subprocess.Popen(
@@ -163,6 +164,20 @@ def test_two_jobs_give_the_same_table(finished, data_dir, tmp_path):
         assert ours[name]["epe_mm"] == pytest.approx(row["epe_mm"], rel=1e-4)  # one core adds in another order than two
     runs = sorted(path.name for path in tmp_path.glob("runs/rendered/*/*"))
     assert runs == ["seed_0"] * 3 + ["seed_1"] * 3
+
+
+def test_two_jobs_on_a_fresh_data_folder_take_turns(tmp_path):
+    """Both want the same split, which is not there: one prepares it, the other waits, and both train on it."""
+    data_dir = tmp_path / "data"
+    process = start(tmp_path, data_dir, TABLE_2, "--jobs=2", rows="rgb_baseline")
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert output.count("Waiting for the preparation of rendered_hands/smoke: process") == 1
+    assert [path.name for path in (data_dir / "rendered_hands" / "smoke").iterdir()] == ["1.0.0"]
+    samples = {path.read_text() for path in (tmp_path / "runs").rglob("samples.json")}
+    assert len(samples) == 1
+    assert "512 samples" in samples.pop()
+    assert list(rows_of(tmp_path)["rgb_baseline"]["epe_mm"]) == ["0", "1"]
 
 
 def test_two_jobs_stop_when_they_are_asked(data_dir, tmp_path):
@@ -432,6 +447,25 @@ def test_the_interval_is_students():
     mean, half = statistics.interval([1, 2, 3, 4, 5])
     assert mean == 3
     assert half == pytest.approx(2.776445 * np.sqrt(2.5 / 5), rel=1e-6)
+
+
+def test_a_damaged_results_file_is_made_again(tmp_path, capsys):
+    """What lies beside it is whole or refused by the run itself; the study takes no number of a damaged file."""
+    config, made = Config(rows=("rgb_baseline",)), []
+
+    def train(_, folder):
+        made.append(folder)
+        return {"rows": "anew"}
+
+    folder = runner.run_folder(tmp_path, config)
+    folder.mkdir(parents=True)
+    digest.write_json(folder / "results.json", {"rows": "whole"})
+    one = Run("rgb_baseline", config, None)
+    assert runner.finish(one, tmp_path, train) == {"rows": "whole"}
+    (folder / "results.json").write_text((folder / "results.json").read_text().replace("whole", "other"))
+    assert runner.finish(one, tmp_path, train) == {"rows": "anew"}
+    assert made == [folder]
+    assert "results.json is not what was saved" in capsys.readouterr().err
 
 
 def test_a_row_measured_elsewhere_is_not_trained_again(tmp_path):

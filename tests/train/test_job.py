@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import CACHE, make_columns, small_config
 from made_up_data import write_made_up_data
+
+from pmd_jax.config.methods import METHODS
+from pmd_jax.evaluate import predictions
+from pmd_jax.models.network import build
+from pmd_jax.runtime import sharding
+from pmd_jax.train import workdir
+from pmd_jax.train.optim import optimizer
+from pmd_jax.train.step import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--config=launch/smoke.py", "--config.model.width=4", "--config.data.validation=0", "--config.eval_every=0")
@@ -198,20 +208,88 @@ def test_a_bad_configuration_is_one_sentence(data_dir, tmp_path, arguments, word
     assert not list((tmp_path / "run").glob("*/checkpoints"))
 
 
-def test_a_locale_of_few_letters_odd_names_and_a_tilde(data_dir, finished, tmp_path):
+@pytest.fixture(params=["ascii", "latin-1"])
+def locale(request, tmp_path) -> tuple[str, dict[str, str]]:
+    """An encoding that is not UTF-8, and the environment of a user who has it."""
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    if request.param == "ascii":
+        return "ascii", {**plain, "LC_ALL": "C"}
+    name = "en_US.ISO-8859-1"  # few machines have it: made here
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(tmp_path / name)], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("this machine cannot make the locale en_US.ISO-8859-1 (localedef)")
+    environment = {**plain, "LC_ALL": name, "LOCPATH": str(tmp_path)}
+    asked = [sys.executable, "-c", "import locale; print(locale.getencoding())"]
+    said = subprocess.run(asked, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    assert said.stdout == "ISO-8859-1\n"
+    return "latin-1", environment
+
+
+def test_another_locale_odd_names_and_a_tilde(data_dir, finished, tmp_path, locale):
     """What is written, said and read again does not hang on the locale or on a folder's name."""
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": str(tmp_path)}
+    encoding, environment = locale
+    environment |= {"HOME": str(tmp_path), "PYTHONWARNDEFAULTENCODING": "1"}  # Python tells who relies on the locale
     (tmp_path / "data").symlink_to(data_dir)
     changes = ["--workdir=~/größe[1]", "--config.data.data_dir=~/data", ONE_ROW]
-    code, output = run(data_dir, tmp_path, *changes, **ascii_only)
+    code, output = run(data_dir, tmp_path, *changes, **environment)
     assert code == 0, output
     assert "EPE mm" in output
+    assert not [line for line in output.splitlines() if "EncodingWarning" in line and f"{ROOT}/pmd_jax" in line]
     workdir = tmp_path / "größe[1]"
     predictions = content(finished)["predictions"]["rgb_baseline"]
     assert content(workdir)["predictions"]["rgb_baseline"] == predictions
-    command = json.loads((workdir / "results.json").read_text(encoding="utf-8"))["command"]
-    assert "größe[1]" in os.fsencode(command).decode()  # its bytes, which that locale has no letters for
-    assert code == run(data_dir, tmp_path, *changes, **ascii_only)[0]
+    results = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+    assert results["rows"]["rgb_baseline"]["protocol"].count("wrist–middle MCP") == 1  # the dash is no letter of theirs
+    # The name's bytes, which that locale has no letters for, or others.
+    assert "größe[1]" in results["command"].encode(encoding, "surrogateescape").decode()
+    assert "wrist–middle MCP" in (workdir / "report.html").read_text(encoding="utf-8")
+    code, output = run(data_dir, tmp_path, *changes, **environment)
+    assert code == 0, output
+
+
+def test_evaluations_are_compiled_once_for_each_network():
+    """What a run calls for the points of a row's curve, and for its figures at the end: other weights, other splits.
+
+    JAX says a function's name with each compilation; that of `predictions.compile_outputs` is "step".
+    """
+    compiled = []
+
+    def listen(event: str, _: float, fun_name: str = "", **_more) -> None:
+        if event.endswith("/backend_compile_duration") and fun_name == "jit(step)":
+            compiled.append(fun_name)
+
+    config, mesh = small_config(), sharding.make_mesh(jax.devices()[:1])
+    predictions._prediction.cache_clear()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for number, name in enumerate(("depth_teacher", "rgb_baseline"), start=1):
+            for seed in range(3):  # a row builds its network once, and the study once a run
+                network, weights = build(config, METHODS[name], seed)
+                recipe = Recipe(METHODS[name], network, None, optimizer(config.optim), config.loss, config.augment)
+                weights = jax.device_put(weights, sharding.replicated(mesh))
+                workdir.validation_figures(recipe, make_columns(20), config, mesh, weights)
+                predictions.predict(network, METHODS[name].modality, weights, make_columns(35), config.eval_batch, mesh)
+            assert len(compiled) == number
+        predictions.predict(network, "rgb", weights, make_columns(20), 8, mesh)  # another shape
+        assert len(compiled) == 3
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_a_damaged_result_is_refused_before_anything_is_trained(data_dir, finished, tmp_path):
+    """One digit of a figure is another one; the next start must not put it into the table."""
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    shutil.rmtree(workdir / "pmd_net")
+    path = workdir / "rgb_baseline" / "result.json"
+    path.write_text(path.read_text().replace('"samples": 20', '"samples": 21'))
+    code, output = run(data_dir, workdir)
+    assert code == 2, output
+    assert f"{path} is not what was saved" in output
+    assert "delete" in output
+    assert not (workdir / "pmd_net").exists()
 
 
 def test_a_batch_that_the_devices_cannot_share(data_dir, tmp_path):
@@ -264,8 +342,6 @@ def test_a_finished_teacher_is_used(data_dir, finished, tmp_path):
 
 
 def test_a_truncated_teacher(data_dir, finished, tmp_path):
-    import shutil
-
     broken = tmp_path / "teacher"
     shutil.copytree(finished / "depth_teacher" / "export", broken)
     for path in broken.rglob("*"):

@@ -16,7 +16,7 @@ import pytest
 from conftest import small_config
 from made_up_data import write_made_up_data
 from test_job import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
-from test_multiprocess import TAUGHT, finish, free_port, losses, spawn
+from test_multiprocess import ENDS_WITHIN_S, TAUGHT, finish, free_port, losses, spawn
 
 from pmd_jax.config.methods import METHODS
 from pmd_jax.evaluate import predictions
@@ -29,7 +29,6 @@ ORDERS = {
     "interleaved": [0, 4, 1, 5, 2, 6, 3, 7],
     "any": [6, 1, 3, 0, 7, 4, 2, 5],
 }
-ENDS_WITHIN_S = 60
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pmd_jax.data.hand import BONES, project
+from pmd_jax.runtime import digest
 from pmd_jax.viz.report import write_report
 
 METHODS = {
@@ -259,7 +260,7 @@ def test_a_workdir_without_results_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"), [("{", "is not JSON"), ("[]", 'no "rows"'), ('{"rows": [1]}', 'no "rows"')]
+    ("content", "sentence"), [("{", "is not JSON"), ("[]", "no JSON object"), ('{"rows": [1]}', 'no "rows"')]
 )
 def test_results_of_another_form_are_refused(tmp_path, content, sentence):
     (tmp_path / "results.json").write_text(content)
@@ -267,3 +268,12 @@ def test_results_of_another_form_are_refused(tmp_path, content, sentence):
     with pytest.raises(ValueError, match=sentence):
         write_report(tmp_path)
     assert (tmp_path / "report.html").read_text() == "older"
+
+
+def test_damaged_results_are_not_reported(tmp_path):
+    digest.write_json(tmp_path / "results.json", fake_results())
+    write_report(tmp_path)
+    text = (tmp_path / "results.json").read_text()
+    (tmp_path / "results.json").write_text(text.replace('"labels": 3000', '"labels": 3100', 1))
+    with pytest.raises(ValueError, match=r"results\.json is not what was saved.*Run the same command again"):
+        write_report(tmp_path)
