@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import sys
 from contextlib import ExitStack
@@ -43,6 +44,11 @@ class Column:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the rows, wherever they lie."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, index: Any) -> np.ndarray:
         values = self._array[self._rows[index]]
