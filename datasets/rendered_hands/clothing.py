@@ -104,9 +104,11 @@ def _dull(draws: Draws) -> Float[np.ndarray, "b 3"]:
 
 def lift(mesh: HandMesh, wear: Wear) -> Float[np.ndarray, "b v"]:
     """How far what is worn lifts each vertex along its normal, metres."""
-    x, y, z = mesh.vertices.T
+    x, y = mesh.vertices.T[:2]
     into = _hem(wear, x, y)
-    folds = np.sin(np.matmul(wear.folds[..., :3], mesh.vertices.T) + wear.folds[..., 3, None]) * wear.folds[..., 4, None]
+    folds = (
+        np.sin(np.matmul(wear.folds[..., :3], mesh.vertices.T) + wear.folds[..., 3, None]) * wear.folds[..., 4, None]
+    )
     deep = np.clip(into, 0, 0.06)
     height = wear.thickness_m[:, None] + wear.flare[:, None] * deep + folds.sum(1) * np.clip(into / 0.01, 0, 1)
     sleeve = _step(into + 0.006, 0.012) * np.maximum(height, 0.001) * wear.sleeve[:, None]

@@ -76,7 +76,7 @@ def sample_strong_radiance(draws: Draws) -> Float[np.ndarray, "b d 3"]:
         strength = draws.uniform(1, low=0.6, high=3.5) * (1 + 0.12 * sharpness) * lobes[:, lobe, None]
         shape = strength * np.exp(sharpness * (towards @ DIRECTIONS.T - 1))
         colour = _tint(draws.uniform(low=-1, high=1.2))
-        stained = draws.chance(0.07)[:, None]
+        stained = draws.chance(0.035)[:, None]
         colour = np.where(stained, 0.25 + 1.5 * draws.uniform(3), colour)
         radiance = radiance + shape[..., None] * colour[:, None]
     return radiance.astype(np.float32)

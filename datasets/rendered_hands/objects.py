@@ -5,6 +5,7 @@ Each is a lathed profile with a round or a square cross-section: one mesh of fix
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -79,40 +80,34 @@ def mesh_points(things: Things) -> tuple[Float[np.ndarray, "b v 3"], Float[np.nd
     axes = things.axes[:, :, None]
     points = x * axes[..., 0, :] + y * axes[..., 1, :] + z * axes[..., 2, :] + things.centre[:, :, None]
     points[..., 2] = np.where(things.present[..., None], points[..., 2], _OUT_OF_SIGHT_M)
-    return (values.reshape(batch, -1, 3).astype(np.float32) for values in (points, local))  # pyright: ignore
+    return points.reshape(batch, -1, 3).astype(np.float32), local.reshape(batch, -1, 3).astype(np.float32)
 
 
 def shade(things: Things, faces, points, local, hits, radiance, exposure) -> Float[np.ndarray, "n 3"]:
-    """Linear colour of the covered pixels, `exposure` as in `light.light`.
+    """Linear colour of the covered pixels, `exposure` as in `light.light`. Every triangle is flat.
 
     Args:
         faces, points, local: as rendered (`mesh_faces`, `mesh_points`).
         hits: `raster.Hits` of these triangles.
         radiance: (b, d, 3), from each of `light.DIRECTIONS`.
     """
-    sample, corner = hits.sample, faces[hits.face]
-    count = points.shape[1] // things.present.shape[1]
-    number = corner[:, 0] // count
-    a, b, c = (points[sample, corner[:, i]] for i in range(3))
+    a, b, c = (points[:, faces[:, corner]] for corner in range(3))
     normal = np.cross(b - a, c - a)
     normal /= norm(normal) + 1e-12
-    normal *= -np.sign(dot(normal, a))  # towards the camera
-    where = sum(local[sample, corner[:, i]] * hits.share[i][:, None] for i in range(3))
-    colour = _print(things, sample, number, where)
-    incoming = radiance[sample]  # (n, d, 3)
-    facing = np.maximum(_along_lights(normal), 0)
     view = a / -norm(a)
-    reflected = np.maximum(_along_lights(2 * dot(normal, view) * normal - view), 0) ** 16
-    mean = radiance.mean((1, 2)) * (0.25 * radiance.shape[1])
-    level = (exposure / mean)[sample][:, None]
-    diffuse, gloss = ((weight[..., None] * incoming).sum(1) for weight in (facing, reflected))
-    return (colour * diffuse + 0.3 * things.shine[sample, number][:, None] * gloss) * level
-
-
-def _along_lights(unit: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n d"]:
-    """Cosines to the light's directions; without BLAS, which rounds differently for other numbers of pixels."""
-    x, y, z = DIRECTIONS.T.astype(np.float32)
-    return unit[:, :1] * x + unit[:, 1:2] * y + unit[:, 2:] * z
+    lights = DIRECTIONS.T.astype(np.float32)
+    # Every product runs once a sample, never over the batch: BLAS rounds differently for other shapes.
+    diffuse = np.matmul(np.maximum(np.matmul(normal, lights), 0), radiance)
+    reflected = np.maximum(np.matmul(2 * dot(normal, view) * normal - view, lights), 0)
+    for _ in range(4):  # to the 16th power
+        np.multiply(reflected, reflected, out=reflected)
+    level = (exposure / (radiance.mean((1, 2)) * (0.25 * radiance.shape[1]))).astype(np.float32)[:, None, None]
+    diffuse, gloss = (values * level for values in (diffuse, np.matmul(reflected, radiance)))
+    sample, corner = hits.sample, faces[hits.face]
+    number = corner[:, 0] // (points.shape[1] // things.present.shape[1])
+    where = sum(local[sample, corner[:, i]] * hits.share[i][:, None] for i in range(3))
+    shine = (0.3 * things.shine[sample, number]).astype(np.float32)[:, None]
+    return _print(things, sample, number, where) * diffuse[sample, hits.face] + shine * gloss[sample, hits.face]
 
 
 def _print(things: Things, sample, number, where) -> Float[np.ndarray, "n 3"]:
@@ -133,9 +128,9 @@ def sample_things(draws: Draws, joints: Float[np.ndarray, "b 27 3"]) -> Things:
         joints: bone heads and tips as posed, camera frame, metres.
     """
     held, near = _held(draws, joints), _beside(draws, joints)
-    colour = draws.uniform(2, 3, 3) ** 2.2
-    grey = draws.chance(0.55, 2, 3, 1)
-    colour = np.where(grey, colour.mean(-1, keepdims=True) * (1 + 0.1 * (colour - 0.3)), colour)
+    colour = draws.uniform(2, 3, 3) ** 2.2 * draws.uniform(2, 3, 1, low=0.3)
+    strong = np.where(draws.chance(0.55, 2, 3, 1), 0.1, draws.uniform(2, 3, 1, low=0.3, high=0.9))
+    colour = colour.mean(-1, keepdims=True) * (1 - strong) + strong * colour
     band = np.sort(draws.uniform(2, 2, low=-1.3, high=1.3), -1)
     waves = draws.uniform(2, 2, low=2, high=14) * draws.chance(0.5, 2, 1)
     parts = [np.stack(pair, 1) for pair in zip(held, near, strict=True)]
@@ -162,7 +157,7 @@ def _held(draws: Draws, joints):
     square = np.where(flat, draws.uniform(low=0.1, high=0.3), np.where(draws.chance(0.25), 0.25, 1.0))
     slid = draws.uniform(low=-0.5, high=0.5) * length
     half = np.stack([thickness, width, length], -1)
-    present = draws.chance(0.34) & (room > -0.004)
+    present = draws.chance(0.42) & (room > -0.004)
     return present, profile, square, axes, centre + axes[:, 2] * slid[:, None], half
 
 
@@ -176,7 +171,9 @@ def _beside(draws: Draws, joints):
     half[:, 2] *= 1.6
     half *= np.where(before, 0.65, 1.3)[:, None]
     heading = draws.uniform(high=2 * np.pi)
-    aside = np.stack([np.cos(heading), np.sin(heading)], -1) * (half.max(-1) * draws.uniform(low=0.2, high=0.9))[:, None]
+    aside = (
+        np.stack([np.cos(heading), np.sin(heading)], -1) * (half.max(-1) * draws.uniform(low=0.2, high=0.9))[:, None]
+    )
     gap = np.where(before, -1, 1) * (half.max(-1) + draws.uniform(low=0.015, high=0.08))
     centre = target * (1 + gap / target[:, 2])[:, None]
     centre[:, :2] += aside
@@ -196,10 +193,10 @@ def _frame(z: Float[np.ndarray, "b 3"], x: Float[np.ndarray, "b 3"]) -> Float[np
 
 def _room(joints, centre, axis) -> Float[np.ndarray, " b"]:
     """How far the line through `centre` stays from the middle of every finger bone."""
-    chains = [(*bones, TIP_JOINTS[finger]) for finger, bones in enumerate(FINGER_BONES)]
-    start, end = (np.array([pair[i] for chain in chains for pair in zip(chain[:-1], chain[1:], strict=True)]) for i in (0, 1))
-    points = np.concatenate([joints[:, start] * (1 - share) + joints[:, end] * share for share in (0.0, 0.4, 0.7, 1.0)], 1)
+    bones = [pair for finger, chain in enumerate(FINGER_BONES) for pair in pairwise((*chain, TIP_JOINTS[finger]))]
+    start, end = (joints[:, list(column)] for column in zip(*bones, strict=True))
+    points = np.concatenate([start * (1 - share) + end * share for share in (0.0, 0.4, 0.7, 1.0)], 1)
     offset = points - centre[:, None]
-    along = dot(offset, axis[:, None])
-    off = np.sqrt((offset**2).sum(-1) - along[..., 0] ** 2 + 1e-12)
-    return np.where(np.abs(along[..., 0]) < 0.06, off, 1.0).min(1)
+    along = dot(offset, axis[:, None])[..., 0]
+    off = np.sqrt((offset**2).sum(-1) - along**2 + 1e-12)
+    return np.where(np.abs(along) < 0.06, off, 1.0).min(1)

@@ -21,6 +21,7 @@ from .raster import Hits, rasterise
 from .scene import Hand, rows, sample_hand, surface
 
 SECOND_HAND_SHARE = 0.2
+SHAPE_SPREAD = 1.2  # people differ more than the characters that the mesh was baked from
 _THINGS = 2
 
 
@@ -35,6 +36,7 @@ class PhotoScene(NamedTuple):
     wear: clothing.Wear
     radiance: Float[np.ndarray, "b d 3"]
     exposure: Float[np.ndarray, " b"]  # mean visible irradiance
+    crevices: Float[np.ndarray, " b"]  # share of light that does not reach the deepest
     things: objects.Things
     has_second: Bool[np.ndarray, " b"]
     second_bones: Transforms
@@ -47,18 +49,17 @@ class PhotoScene(NamedTuple):
         return clothing.lift(mesh.load(), self.wear)
 
 
-def sample_scene(
-    seed: int, indices: Sequence[int], views: str, frame: view.CropFrame | view.FullFrame
-) -> PhotoScene:
+def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.CropFrame | view.FullFrame) -> PhotoScene:
     """Draws a batch; each part has a random stream of its own."""
 
     def draws(stream: str) -> Draws:
         return Draws(seed, indices, f"photo {stream}")
 
-    hand = sample_hand(draws("shape"), draws("pose"), postures.sample_angles)
+    hand = sample_hand(draws("shape"), draws("pose"), postures.sample_angles, SHAPE_SPREAD)
     placement = view.place(draws("view"), hand.labels, hand.forearm, views, frame)
-    second = sample_hand(draws("shape"), draws("second pose"), postures.sample_angles)
-    exposure = draws("exposure").normal(mean=np.log(0.55), std=0.4, clip=2.2)
+    second = sample_hand(draws("shape"), draws("second pose"), postures.sample_angles, SHAPE_SPREAD)
+    exposure_draws = draws("exposure")
+    exposure = exposure_draws.normal(mean=np.log(0.52), std=0.33, clip=2.2)
     second_draws = draws("second view")
     return PhotoScene(
         shape=hand.shape,
@@ -69,6 +70,7 @@ def sample_scene(
         wear=clothing.sample_wear(draws("wear")),
         radiance=light.sample_strong_radiance(draws("light")),
         exposure=np.exp(exposure),
+        crevices=exposure_draws.uniform(low=0.2, high=0.8),
         things=objects.sample_things(draws("things"), placement.to_camera(hand.joints)),
         has_second=second_draws.chance(SECOND_HAND_SHARE),
         second_bones=second.bones,
@@ -81,11 +83,11 @@ def sample_scene(
 def _sample_look(draws: Draws, more: Draws) -> skin.Look:
     """Skin as in the plain style, more blotched and shining; sleeves are `clothing`'s."""
     look = skin.sample_look(draws)
-    tint = np.exp(more.normal(3, std=0.07))
+    tint = np.exp(more.normal(3, std=0.05))
     return look._replace(
         tone=(look.tone * tint).astype(np.float32),
         palm=(look.palm * tint).astype(np.float32),
-        redness=more.uniform(low=0.2, high=2.2).astype(np.float32),
+        redness=more.uniform(low=0.2, high=1.8).astype(np.float32),
         blotch=more.uniform(low=0.01, high=0.09).astype(np.float32),
         detail=more.uniform(low=0.4, high=1.8).astype(np.float32),
         shine=more.uniform(low=0.3, high=3.0).astype(np.float32),
@@ -108,7 +110,7 @@ def _place_second(draws: Draws, second: Hand, first: Hand, placement: view.Place
 def draw(scene: PhotoScene, points, normals, hits: Hits, shape: tuple[int, int]) -> canvas.Canvas:
     """A batch of pictures; arguments as in `plain.draw`."""
     hand = mesh.load()
-    drawn = canvas.on(photo_background.paint(scene.surroundings, shape))
+    drawn = canvas.on(photo_background.surround(scene.surroundings, shape))
     covered = drawn.depth.astype(bool)
     covered.reshape(-1)[hits.pixel] = True
     photo_background.cast_shadow(scene.surroundings, covered, drawn.rgb)
@@ -116,18 +118,22 @@ def draw(scene: PhotoScene, points, normals, hits: Hits, shape: tuple[int, int])
     drawn.put(hits, _shade(hits, scene, lighting), ~hand.is_forearm[hits.face])
     _put_things(drawn, scene, shape)
     _put_second_hand(drawn, scene, shape)
+    drawn.darken_crevices(scene.crevices)
     outside = camera_effects.outside(scene.effects, shape)
     drawn.depth[outside], drawn.mask[outside] = 0, False
     return drawn._replace(rgb=camera_effects.capture(scene.effects, drawn.rgb), shown=~outside)
 
 
 def _put_things(drawn: canvas.Canvas, scene: PhotoScene, shape: tuple[int, int]) -> None:
-    faces = objects.mesh_faces(_THINGS)
-    points, local = objects.mesh_points(scene.things)
-    uv = project(points, scene.placement.K.astype(np.float32))
+    chosen = np.flatnonzero(scene.things.present.any(1))
+    if not len(chosen):
+        return
+    faces, some = objects.mesh_faces(_THINGS), rows(scene, chosen)
+    points, local = objects.mesh_points(some.things)
+    uv = project(points, some.placement.K.astype(np.float32))
     hits = rasterise(uv, points[..., 2], faces, np.ones(len(points)), shape)
-    colour = objects.shade(scene.things, faces, points, local, hits, scene.radiance, scene.exposure)
-    drawn.put(hits, camera.expose(colour), np.zeros(len(colour), bool))
+    colour = objects.shade(some.things, faces, points, local, hits, some.radiance, some.exposure)
+    drawn.put(hits, camera.expose(colour), np.zeros(len(colour), bool), chosen)
 
 
 def _put_second_hand(drawn: canvas.Canvas, scene: PhotoScene, shape: tuple[int, int]) -> None:
@@ -159,7 +165,7 @@ def _shade(hits: Hits, scene: PhotoScene, lighting: light.Lighting) -> UInt8[np.
     irradiance = at_pixel[:, :3]
     # Light that went in and out of skin more than once is what reaches the shade: redder there.
     shaded = np.clip(1 - irradiance[:, 1] / scene.exposure[hits.sample].astype(np.float32), 0, 1)
-    colour *= (colour / np.maximum(colour[:, :1], np.float32(1e-3))) ** (np.float32(0.45) * shaded[:, None])
+    colour *= (colour / np.maximum(colour[:, :1], np.float32(1e-3))) ** (np.float32(0.22) * shaded[:, None])
     clothing.dress(scene.wear, hits.sample, rest[:, :3], rest[:, 3], rest[:, 4], colour, shine)
     return camera.expose(colour * irradiance + shine[:, None] * at_pixel[:, 3:6])
 

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-from . import photo_scenes
+from . import paint, photo_scenes
 from .draws import Draws
-from .photo_scenes import SIDE
+from .paint import DARK_SKIN, LIGHT_SKIN, SIDE
 
-NUM_SCENES = 180
+NUM_SCENES = 160
 _LIMBS, _NEAR = 3, 5
 
 
@@ -38,23 +38,23 @@ class Surroundings(NamedTuple):
 
 def sample_surroundings(draws: Draws) -> Surroundings:
     """Draws scene, piece, tone, things, limbs and shadow."""
-    gain = np.exp(draws.normal(1, std=0.35)) * np.exp(draws.normal(3, std=0.07))
-    gamma = np.exp(draws.normal(1, 1, std=0.25))
+    gain = np.exp(draws.normal(1, std=0.32)) * np.exp(draws.normal(3, std=0.07))
+    gamma = np.exp(draws.normal(1, 1, mean=-0.1, std=0.25))
     curve = np.clip(255 * gain[:, :, None] * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
     turn = np.where(draws.chance(0.6), draws.normal(std=0.1), draws.uniform(high=2 * np.pi))
-    cluttered, with_limbs = draws.chance(0.4, 1, 1), draws.chance(0.25, 1, 1)
-    size = np.exp(draws.uniform(_NEAR, 2, low=np.log(0.04), high=np.log(0.6)))
+    cluttered, with_limbs = draws.chance(0.3, 1, 1), draws.chance(0.16, 1, 1)
+    size = np.exp(draws.uniform(_NEAR, 2, low=np.log(0.03), high=np.log(0.5)))
     things = [draws.chance(0.6, _NEAR, 1) & cluttered, draws.uniform(_NEAR, 2), size, draws.uniform(_NEAR, 4)]
     ends = draws.uniform(_LIMBS, 4, low=-0.3, high=1.3)
     limbs = [draws.chance(0.6, _LIMBS, 1) & with_limbs, ends, draws.uniform(_LIMBS, 1, low=0.04, high=0.3)]
     shadow = [draws.uniform(1, low=0.2, high=0.7) * draws.chance(0.35, 1), draws.normal(2, std=0.12)]
     return Surroundings(
         which=draws.integer(0, NUM_SCENES),
-        zoom=np.exp(draws.uniform(low=np.log(0.22), high=0.0)),
+        zoom=np.exp(draws.uniform(low=np.log(0.3), high=0.0)),
         turn=turn,
         origin=draws.uniform(2),
         mirrored=draws.chance(0.5),
-        blur=np.exp(draws.uniform(low=np.log(0.003), high=np.log(0.04))) * draws.chance(0.35),
+        blur=np.exp(draws.uniform(low=np.log(0.003), high=np.log(0.03))) * draws.chance(0.18),
         curve=curve,
         things=np.concatenate([*things, draws.uniform(_NEAR, 1)], -1),
         limbs=np.concatenate(limbs, -1),
@@ -65,10 +65,10 @@ def sample_surroundings(draws: Draws) -> Surroundings:
 
 def _skin(draws: Draws) -> Float[np.ndarray, "b 3"]:
     share = draws.uniform(1)
-    return (np.array([236, 196, 170]) * (1 - share) + np.array([84, 54, 42]) * share) * draws.uniform(1, low=0.6, high=1.1)
+    return (LIGHT_SKIN * (1 - share) + DARK_SKIN * share) * draws.uniform(1, low=0.6, high=1.1)
 
 
-def paint(around: Surroundings, shape: tuple[int, int]) -> UInt8[np.ndarray, "b h w 3"]:
+def surround(around: Surroundings, shape: tuple[int, int]) -> UInt8[np.ndarray, "b h w 3"]:
     """The backgrounds of a batch, height and width as in `shape`, without the hand's shadow."""
     out = np.empty((len(around.which), *shape, 3), np.uint8)
     for row in range(len(out)):
@@ -88,36 +88,34 @@ def cast_shadow(around: Surroundings, covered: Bool[np.ndarray, "b h w"], rgb: U
         strength, dx, dy, blur = around.shadow[row].tolist()
         mask = Image.fromarray(covered[row].astype(np.uint8) * 255).reduce(2)
         moved = (1, 0, -dx * side / 2, 0, 1, -dy * side / 2)
-        mask = mask.transform(mask.size, Image.Transform.AFFINE, moved).filter(ImageFilter.GaussianBlur(blur * side / 2))
+        mask = mask.transform(mask.size, Image.Transform.AFFINE, moved)
+        mask = mask.filter(ImageFilter.GaussianBlur(blur * side / 2))
         shade = np.asarray(mask.resize(covered.shape[:0:-1], Image.Resampling.BILINEAR), np.uint16)
         kept = 256 - (shade * np.uint16(256 * strength) >> 8)
         rgb[row] = (rgb[row] * kept[..., None]) >> 8
 
 
 def _piece(around: Surroundings, row: int, shape: tuple[int, int]) -> Image.Image:
-    """The piece of the scene, turned and scaled; beyond the scene's edge it goes on as in a mirror."""
+    """The piece of the scene, turned, and scaled so that no corner leaves the scene."""
     height, width = shape
-    step = around.zoom[row] * SIDE / max(shape)  # scene pixels a pixel
-    coarse = step > 1.5
-    scene = _scene(int(around.which[row]), bool(coarse))
-    step = step / 2 if coarse else step
-    side = scene.width / 2  # of the scene proper; its mirror image is around it
-    room = max(0.5, 0.75 * around.zoom[row])  # so that no corner leaves the mirror image either
-    x, y = side * (room + around.origin[row] * (2 - 2 * room))
-    sine, cosine = step * np.sin(around.turn[row]), step * np.cos(around.turn[row])
+    sine, cosine = np.sin(around.turn[row]), np.cos(around.turn[row])
+    share = around.zoom[row] / (abs(sine) + abs(cosine))
+    fine, coarse = _scene(int(around.which[row]))
+    scene = coarse if share * SIDE > 1.5 * max(shape) else fine
+    step = share * scene.width / max(shape)  # scene pixels a pixel
+    x, y = scene.width * (0.5 + (1 - around.zoom[row]) * (around.origin[row] - 0.5))
     flip = -1 if around.mirrored[row] else 1
-    a, b, d, e = flip * cosine, -sine, flip * sine, cosine
+    a, b, d, e = flip * step * cosine, -step * sine, flip * step * sine, step * cosine
     matrix = (a, b, x - (a * width + b * height) / 2, d, e, y - (d * width + e * height) / 2)
-    return scene.transform((width, height), Image.Transform.AFFINE, tuple(map(float, matrix)), Image.Resampling.BILINEAR)
+    matrix = tuple(map(float, matrix))
+    return scene.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 @cache
-def _scene(number: int, coarse: bool) -> Image.Image:
-    """A scene with half of its mirror image on each side; `coarse`: at half the resolution."""
-    pixels = photo_scenes.scene(number)
-    half = SIDE // 2
-    picture = Image.fromarray(np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="symmetric"))
-    return picture.reduce(2) if coarse else picture
+def _scene(number: int) -> tuple[Image.Image, Image.Image]:
+    """A scene, and the same at half the resolution, for pieces that are made smaller."""
+    picture = Image.fromarray(photo_scenes.scene(number))
+    return picture, picture.reduce(2)
 
 
 def _paint_things(around: Surroundings, row: int, picture: Image.Image) -> None:
@@ -139,7 +137,7 @@ def _paint_thing(brush, side: int, middle, size, colour, kind: float, turn: floa
     tint = [255 * (grey + 0.45 * (value - grey)) for value in colour]
     corners = np.array([across + along, across - along, -across - along, -across + along]) / 2
     for part, light in ((corners, 1.0), (corners * 0.8 + along * 0.1, 0.8 if kind < 0.4 else 1.15)):
-        fill = photo_scenes.shade(tint, light)
+        fill = paint.shade(tint, light)
         if kind < 0.7:
             brush.polygon([tuple(map(float, point)) for point in (part + middle) * side], fill=fill)
         else:
@@ -152,7 +150,7 @@ def _paint_limb(brush, start, end, width: float, skin) -> None:
     """A rounded bar of skin with a darker side: an arm, a finger, a forehead, as it happens."""
     for inset, light in ((0.0, 0.75), (0.12, 1.0), (0.3, 1.08)):
         thick = width * (1 - 2 * inset)
-        fill = photo_scenes.shade(skin, light)
+        fill = paint.shade(skin, light)
         brush.line([*start, *end], fill=fill, width=max(int(thick), 1))
         for x, y in (start, end):
             brush.ellipse([x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2], fill=fill)

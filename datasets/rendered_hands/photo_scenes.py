@@ -6,79 +6,11 @@ at all scales, in the colours and contrasts of photographs.
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-SIDE = 384
-Colour = tuple[int, int, int]
-
-
-def noise(random, slope: float, stretch: float = 1.0) -> Float[np.ndarray, "side side"]:
-    """Noise whose amplitude falls as frequency^−slope, to zero mean and unit deviation; `stretch` draws it out in x."""
-    fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
-    frequency = np.sqrt(fy**2 + (fx * stretch) ** 2)
-    frequency[0, 0] = 1
-    spectrum = np.exp(2j * np.pi * random.rand(*frequency.shape)) * frequency**-slope
-    spectrum[0, 0] = 0
-    values = np.fft.irfft2(spectrum, (SIDE, SIDE))
-    return values / values.std()
-
-
-def tone(random, saturation: float = 0.5, low: float = 0.05, high: float = 1.0, hue: float | None = None) -> Colour:
-    """A colour. Small saturations are the rule, and wood, brick and earth, plants, sky and cloth, as in photographs."""
-    if hue is None:
-        hue = random.choice([0.07, 0.28, 0.6, random.rand()], p=[0.45, 0.15, 0.25, 0.15]) + random.normal(0, 0.02)
-    return hsv(hue + random.normal(0, 0.015), saturation * random.rand(), random.uniform(low, high))
-
-
-def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """Any hue (it wraps), saturation and value up to 1."""
-    return shade(colorsys.hsv_to_rgb(hue % 1, saturation, value), 255)
-
-
-def shade(colour, factor: float = 1.0) -> Colour:
-    """A colour times a factor."""
-    red, green, blue = np.clip(np.asarray(colour) * factor, 0, 255).astype(int).tolist()
-    return red, green, blue
-
-
-def skin_tone(random) -> Colour:
-    """From light to dark."""
-    share = random.rand()
-    return shade(np.array([236, 196, 170]) * (1 - share) + np.array([84, 54, 42]) * share, random.uniform(0.75, 1.1))
-
-
-def canvas(random, colour: Colour) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """A plain picture, lighter at one end, and a brush for it."""
-    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.45)
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
-    light = 1 + strength * (x * np.cos(angle) + y * np.sin(angle)) * 1.6
-    picture = Image.fromarray(np.clip(np.array(colour) * light[..., None], 0, 255).astype(np.uint8))
-    return picture, ImageDraw.Draw(picture)
-
-
-def box(brush: ImageDraw.ImageDraw, x: float, y: float, width: float, height: float, colour: Colour) -> None:
-    """A filled rectangle of at least one pixel."""
-    brush.rectangle([x, y, x + max(width - 1, 0), y + max(height - 1, 0)], fill=colour)
-
-
-def disc(brush: ImageDraw.ImageDraw, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
-    """A filled ellipse."""
-    brush.ellipse([x - rx, y - ry, x + rx, y + ry], fill=colour)
-
-
-def lines_of_text(random, brush, x: float, y: float, width: float, height: float, colour: Colour) -> None:
-    """Words as short bars: all that is left of text at the size of a background."""
-    size = random.uniform(2, 6)
-    for top in np.arange(y, y + height - size, size * 2):
-        at = x
-        while at < x + width * random.uniform(0.75, 1.0):
-            word = random.uniform(1, 5) * size
-            box(brush, at, top, min(word, x + width - at), size * random.uniform(0.5, 0.9), colour)
-            at += word + size
+from .paint import SIDE, box, canvas, clutter, disc, hsv, lines_of_text, noise, polygon, shade, skin_tone, tone
 
 
 def shelves(random) -> Image.Image:
@@ -115,9 +47,9 @@ def leaves(random) -> Image.Image:
         length, angle = size * random.uniform(0.5, 1.6), random.uniform(0, 2 * np.pi)
         along = length * np.array([np.cos(angle), np.sin(angle)])
         across = 0.35 * along[::-1] * (1, -1)
-        corners = np.array([x, y]) + [-along, across, along, -across]
+        corners = np.array([x, y]) + np.stack([-along, across, along, -across])
         colour = hsv(hue + random.normal(0, 0.02), random.uniform(0.3, 0.8), depth * bright)
-        brush.polygon([tuple(map(float, corner)) for corner in corners], fill=colour)
+        polygon(brush, corners, colour)
     if random.rand() < 0.4:
         flower = tone(random, 0.9, 0.8)
         for x, y in random.uniform(0, SIDE, (random.randint(5, 60), 2)):
@@ -126,47 +58,39 @@ def leaves(random) -> Image.Image:
 
 
 def ground(random) -> Image.Image:
-    """Grass, gravel, earth, asphalt, carpet: one colour, unevenness at all scales; sometimes a border and a path."""
-    hue = random.choice([0.25, 0.28, 0.09, 0.1, 0.6])
+    """Grass, gravel, earth, asphalt, carpet: one colour, unevenness at all scales; things on it."""
+    picture = Image.fromarray(_surface(random))
+    brush = ImageDraw.Draw(picture)
+    for _ in range(random.randint(0, 30)):
+        clutter(random, brush, 40)
+    return picture
+
+
+def garden(random) -> Image.Image:
+    """Ground in front, a path, a bed or hedge behind it, and a wall or the sky above."""
+    rows = np.cumsum([0, random.uniform(0, 0.35), random.uniform(0.05, 0.45)]) * SIDE
+    picture = wall(random) if random.rand() < 0.5 else pattern(random)
+    top, middle = int(rows[1]), int(rows[2])
+    picture.paste(leaves(random).crop((0, 0, SIDE, SIDE - top)), (0, top))
+    front = Image.fromarray(_surface(random, random.choice([0.24, 0.28, 0.1])))
+    picture.paste(front.crop((0, 0, SIDE, SIDE - middle)), (0, middle))
+    if random.rand() < 0.6:
+        path, left, right = Image.fromarray(_surface(random, 0.09)), *np.sort(random.uniform(-0.3, 1.3, 2)) * SIDE
+        mask, lean = Image.new("L", (SIDE, SIDE)), random.uniform(-1, 1) * SIDE
+        corners = [(left, middle), (left + 0.3 * (right - left), middle), (right + lean, SIDE), (left + lean, SIDE)]
+        polygon(ImageDraw.Draw(mask), corners, 255)
+        picture.paste(path, (0, 0), mask)
+    return picture
+
+
+def _surface(random, hue: float | None = None) -> UInt8[np.ndarray, "side side 3"]:
+    hue = random.choice([0.25, 0.28, 0.09, 0.1, 0.6]) if hue is None else hue
     base = np.array(tone(random, 0.85 if hue < 0.5 else 0.1, 0.3, 0.8, hue=hue), float)
     grain = noise(random, random.uniform(0.1, 0.9), random.choice([1.0, 2.5])) * random.uniform(0.1, 0.35)
     uneven = noise(random, 1.6) * random.uniform(0.02, 0.2)
     values = base * np.exp(grain + uneven)[..., None]
     values += noise(random, 0.4)[..., None] * random.uniform(0, 14, 3)
-    picture = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if random.rand() < 0.5:
-        brush = ImageDraw.Draw(picture)
-        edge = random.uniform(0, SIDE, 2)
-        brush.polygon([(0, float(edge[0])), (SIDE, float(edge[1])), (SIDE, 0), (0, 0)], fill=tone(random, 0.4))
-        for _ in range(random.randint(0, 30)):
-            clutter(random, brush, 40)
-    return picture
-
-
-def clutter(random, brush: ImageDraw.ImageDraw, largest: float = 110) -> None:
-    """A thing of any kind: block, disc, polygon, stick, page, or a frame."""
-    x, y = random.uniform(0, SIDE, 2)
-    width, height = np.exp(random.uniform(np.log(4), np.log(largest), 2))
-    colour, kind = tone(random, 0.7), random.randint(6)
-    if kind == 0:
-        box(brush, x, y, width, height, colour)
-        box(brush, x, y, width, height * random.uniform(0.05, 0.4), shade(colour, random.uniform(0.6, 1.4)))
-    elif kind == 1:
-        disc(brush, x, y, width / 2, height / 2, colour)
-        disc(brush, x - width * 0.1, y - height * 0.1, width / 4, height / 4, shade(colour, 1.25))
-    elif kind == 2:
-        angles = np.sort(random.uniform(0, 2 * np.pi, random.randint(3, 7)))
-        corners = (x, y) + np.stack([width * np.cos(angles), height * np.sin(angles)], 1) * 0.7
-        brush.polygon([tuple(map(float, corner)) for corner in corners], fill=colour)
-    elif kind == 3:
-        end = (x, y) + random.normal(0, largest, 2)
-        brush.line([x, y, *map(float, end)], fill=colour, width=int(random.uniform(1, 9)))
-    elif kind == 4:
-        paper = tone(random, 0.1, 0.7)
-        box(brush, x, y, width, height, paper)
-        lines_of_text(random, brush, x + 2, y + 2, width - 4, height - 4, shade(paper, 0.4))
-    else:
-        brush.rectangle([x, y, x + width, y + height], outline=colour, width=int(random.uniform(1, 7)))
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def dead_leaves(random) -> Image.Image:
@@ -210,39 +134,45 @@ def window(random, brush, x: float, y: float, width: float, height: float) -> No
 
 
 def room(random) -> Image.Image:
-    """Walls, a window or a board, a door, tables and chairs, pictures."""
-    paint = tone(random, 0.25, 0.4, 1.0)
+    """Walls and a floor in the light of the windows, boards, doors, rows of chairs and tables."""
+    paint = tone(random, 0.25, 0.45, 1.0)
     picture, brush = canvas(random, paint)
-    horizon = random.uniform(0.45, 0.85) * SIDE
-    brush.polygon([(0, horizon + random.uniform(-30, 30)), (SIDE, horizon), (SIDE, SIDE), (0, SIDE)], fill=tone(random, 0.35))
+    horizon = random.uniform(0.4, 0.85) * SIDE
+    floor = [(0, horizon + random.uniform(-30, 30)), (SIDE, horizon), (SIDE, SIDE), (0, SIDE)]
+    polygon(brush, floor, tone(random, 0.35))
     if random.rand() < 0.6:
-        corner = random.uniform(0.1, 0.9) * SIDE
-        brush.polygon([(corner, 0), (SIDE, 0), (SIDE, horizon), (corner, horizon - 10)], fill=shade(paint, random.uniform(0.6, 0.9)))
-    for _ in range(random.randint(0, 4)):
+        corner, side = random.uniform(0.1, 0.9) * SIDE, shade(paint, random.uniform(0.6, 0.9))
+        polygon(brush, [(corner, 0), (SIDE, 0), (SIDE, horizon), (corner, horizon - 10)], side)
+    for _ in range(random.randint(0, 5)):
         x, y = random.uniform(0, SIDE), random.uniform(0, horizon * 0.6)
-        width, height = random.uniform(30, 140), random.uniform(30, 110)
-        if random.rand() < 0.5:
+        width, height = random.uniform(30, 160), random.uniform(30, 130)
+        if random.rand() < 0.6:
             window(random, brush, x, y, width, height)
         else:
             box(brush, x, y, width, height, tone(random, 0.3, 0.0, 0.3))
             lines_of_text(random, brush, x + 6, y + 6, width - 12, height - 12, tone(random, 0.2, 0.3))
-    dark = tone(random, 0.4, 0.02, 0.4)
-    for _ in range(random.randint(0, 26)):  # rows of seats and tables
-        x, y = random.uniform(-20, SIDE), horizon + random.uniform(-40, 60)
-        scale = 0.5 + max(y - horizon, 0) / 60
-        box(brush, x, y, 30 * scale, 9 * scale, dark)
-        box(brush, x + 3 * scale, y - 22 * scale, 22 * scale, 16 * scale, shade(dark, 1.3))
-        for leg in (3, 26):
-            brush.line([x + leg * scale, y, x + leg * scale, y + 30 * scale], fill=dark, width=max(int(2 * scale), 1))
+    _seats(random, brush, horizon)
     for _ in range(random.randint(0, 8)):
         clutter(random, brush, 70)
     return picture
 
 
+def _seats(random, brush: ImageDraw.ImageDraw, horizon: float) -> None:
+    """Chairs with backs and legs, larger towards the front."""
+    dark = tone(random, 0.4, 0.02, 0.4)
+    for y in np.sort(horizon + random.uniform(-40, 120, random.choice([0, 0, 5, 14, 30, 45]))):
+        x, scale = random.uniform(-20, SIDE), 0.5 + max(y - horizon, 0) / 60
+        box(brush, x, y, 30 * scale, 9 * scale, dark)
+        box(brush, x + 3 * scale, y - 22 * scale, 22 * scale, 16 * scale, shade(dark, random.uniform(0.8, 1.6)))
+        for leg in (3, 26):
+            brush.line([x + leg * scale, y, x + leg * scale, y + 30 * scale], fill=dark, width=max(int(2 * scale), 1))
+
+
 def desk(random) -> Image.Image:
     """A table top from above: grain, paper, a keyboard, cups, cables."""
-    base = np.array(tone(random, 0.6, 0.15, 0.95, hue=0.08) if random.rand() < 0.6 else tone(random, 0.15, 0.1, 1.0), float)
-    grain = noise(random, 1.1, random.uniform(0.05, 0.2)) * random.uniform(0.01, 0.12)
+    wooden = random.rand() < 0.6
+    base = np.array(tone(random, 0.6, 0.15, 0.95, hue=0.08) if wooden else tone(random, 0.15, 0.1, 1.0), float)
+    grain = noise(random, 1.1, random.uniform(5, 20)) * random.uniform(0.01, 0.12)
     picture = Image.fromarray(np.clip(base * (1 + grain[..., None]), 0, 255).astype(np.uint8))
     brush = ImageDraw.Draw(picture)
     if random.rand() < 0.5:
@@ -251,7 +181,12 @@ def desk(random) -> Image.Image:
         clutter(random, brush, 130)
     for _ in range(random.randint(0, 3)):
         points = np.cumsum(random.normal(0, 40, (9, 2)), 0) + random.uniform(0, SIDE, 2)
-        brush.line([tuple(map(float, point)) for point in points], fill=tone(random, 0.3, 0, 0.4), width=random.randint(2, 5), joint="curve")
+        brush.line(
+            [tuple(map(float, point)) for point in points],
+            fill=tone(random, 0.3, 0, 0.4),
+            width=random.randint(2, 5),
+            joint="curve",
+        )
     return picture
 
 
@@ -298,7 +233,8 @@ def pattern(random) -> Image.Image:
 
 def person(random) -> Image.Image:
     """Somebody behind the hand: shoulders, neck, head, hair, a face; an arm, and what is behind them."""
-    picture = random_scene(random, (room, wall, shelves, dead_leaves)).filter(ImageFilter.GaussianBlur(random.uniform(0, 6)))
+    picture = (room, wall, shelves, dead_leaves)[random.randint(4)](random)
+    picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 6)))
     brush, skin, cloth = ImageDraw.Draw(picture), skin_tone(random), tone(random, 0.6)
     x, y, size = random.uniform(0.15, 0.85) * SIDE, random.uniform(0.05, 0.5) * SIDE, random.uniform(40, 110)
     hair = tone(random, 0.6, 0.02, 0.5, hue=0.07)
@@ -351,27 +287,27 @@ def lights(random) -> Image.Image:
 
 
 _PAINTERS = (
-    room, shelves, leaves, ground, dead_leaves, desk, person, wall, screen, room, street, pattern, dead_leaves, person,
-    desk, leaves, wall, lights, ground, shelves,
+    room, shelves, leaves, garden, dead_leaves, desk, person, wall, screen, room, street, pattern, garden, person,
+    desk, room, wall, lights, ground, shelves,
 )  # fmt: skip
-
-
-def random_scene(random, painters) -> Image.Image:
-    """One of the painters' pictures."""
-    return painters[random.randint(len(painters))](random)
 
 
 def scene(number: int) -> UInt8[np.ndarray, "side side 3"]:
     """Scene `number` of an endless row, with its light, its shadows and the unevenness of real surfaces."""
     random = np.random.RandomState(52_000 + number)
     picture = _PAINTERS[number % len(_PAINTERS)](random)
-    if random.rand() < 0.5:  # out of the depth of field; the hand is rarely in the plane of the wall
-        picture = picture.filter(ImageFilter.GaussianBlur(float(np.exp(random.uniform(np.log(0.5), np.log(9))))))
+    if random.rand() < 0.35:  # out of the depth of field; the hand is rarely in the plane of the wall
+        picture = picture.filter(ImageFilter.GaussianBlur(float(np.exp(random.uniform(np.log(0.5), np.log(6))))))
     values = np.asarray(picture, np.float32)
-    uneven = noise(random, random.uniform(0.5, 1.2)) * random.uniform(0.005, 0.05) + noise(random, 2.0) * random.uniform(0, 0.15)
+    uneven = noise(random, random.uniform(0.5, 1.2)) * random.uniform(0.005, 0.05)
+    uneven += noise(random, 2.0) * random.uniform(0, 0.09)
     values = values * np.exp(uneven).astype(np.float32)[..., None]
     if random.rand() < 0.4:
         values *= _shadow(random)[..., None]
+    # Photographs have more contrast than flat paint: sunlit and unlit, windows and what stands before them.
+    light = values.mean(2, keepdims=True)
+    contrast = np.clip(random.uniform(30, 85) / (light.std() + 1), 0.8, 2.0)
+    values += (contrast - 1) * (light - light.mean()) + random.normal(0, 12)
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
@@ -379,5 +315,5 @@ def _shadow(random) -> Float[np.ndarray, "side side"]:
     """The soft edge of something that stands in the light."""
     mask = Image.new("L", (SIDE, SIDE), 255)
     corners = random.uniform(-0.3, 1.3, (random.randint(3, 6), 2)) * SIDE
-    ImageDraw.Draw(mask).polygon([tuple(map(float, corner)) for corner in corners], fill=int(255 * random.uniform(0.25, 0.8)))
+    polygon(ImageDraw.Draw(mask), corners, int(255 * random.uniform(0.25, 0.8)))
     return np.asarray(mask.filter(ImageFilter.GaussianBlur(random.uniform(1, 25))), np.float32) / 255

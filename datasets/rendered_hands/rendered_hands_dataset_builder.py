@@ -32,7 +32,8 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     seed: int = 0
     size: int = 64  # pixels a side of the crop
     draw_size: int = 128  # pixels a side before the reduction; a multiple of `size`
-    views: str = "rhd_like"  # or "uniform": all rotations alike
+    views: str = "rhd_like"  # or "uniform": all rotations alike; or "everyday": as people hold and film hands
+    style: str = "plain"  # or "photo": as pictures of hands look
     box: str = "joints"  # or "mask": the crop needs no joint
 
     def __post_init__(self):
@@ -44,7 +45,7 @@ class RenderedHandsConfig(tfds.core.BuilderConfig):
     @property
     def settings(self) -> generate.Settings:
         """Checked settings of the renderer."""
-        return generate.Settings(CropFrame(self.size, self.draw_size, self.box), self.views)
+        return generate.Settings(CropFrame(self.size, self.draw_size, self.box), self.views, self.style)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -59,6 +60,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         RenderedHandsConfig(name="mask_box", description="As default, cropped without joints.", box="mask"),
         RenderedHandsConfig(
             name="large_mask_box", description="As large, cropped without joints.", train=40_000, box="mask"
+        ),
+        RenderedHandsConfig(
+            name="photo",
+            description="Hands as pictures show them; 2,000 of the training samples are meant for validation.",
+            train=102_000,
+            views="everyday",
+            style="photo",
         ),
         RenderedHandsConfig(name="smoke", description="As default, with few samples.", train=512, test=128),
     ]

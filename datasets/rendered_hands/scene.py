@@ -64,10 +64,12 @@ class Hand(NamedTuple):
     forearm: Float[np.ndarray, "b 3"]  # unit vector from the wrist to the elbow
 
 
-def sample_hand(shape_draws: Draws, pose_draws: Draws, sample_angles: pose.SampleAngles | None = None) -> Hand:
-    """Draws shape and pose; `sample_angles` as in `pose.sample_pose`."""
+def sample_hand(
+    shape_draws: Draws, pose_draws: Draws, sample_angles: pose.SampleAngles | None = None, spread: float = 1.0
+) -> Hand:
+    """Draws shape and pose; `sample_angles` as in `pose.sample_pose`, `spread` of the shapes in standard deviations."""
     hand = mesh.load()
-    shape = shape_draws.normal(len(hand.shape_basis), clip=2.5)
+    shape = shape_draws.normal(len(hand.shape_basis), std=spread, clip=2.5)
     joints = hand.joints + np.matmul(shape[:, None], hand.joint_basis).reshape(-1, 27, 3)
     bones = pose.sample_pose(pose_draws, hand, joints, sample_angles)
     posed = posed_joints(joints, bones)

@@ -35,5 +35,9 @@ def everyday_rotations(draws: Draws, k: int) -> Float[np.ndarray, "b k 3 3"]:
     circle, narrow = draws.uniform(k, low=-180, high=180), _ROLL[camera] * draws.normal(k)
     roll = np.where(_ROLL[camera] == 0, circle, narrow)
     x_axis, y_axis, z_axis = np.eye(3)
-    turns = [rotation(z_axis, np.radians(roll)), rotation(x_axis, np.radians(-pitch)), rotation(y_axis, np.radians(yaw))]
+    turns = [
+        rotation(z_axis, np.radians(roll)),
+        rotation(x_axis, np.radians(-pitch)),
+        rotation(y_axis, np.radians(yaw)),
+    ]
     return turns[0] @ turns[1] @ turns[2] @ np.diag([1.0, -1.0, -1.0])
