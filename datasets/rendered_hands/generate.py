@@ -69,8 +69,11 @@ def picture(scene: Scene | photo.PhotoScene, frame: CropFrame | FullFrame) -> di
     xyz, K = placement.to_camera(scene.labels), placement.K
     winding = np.where(placement.is_left, -1, 1)
     hits = rasterise(project(points, K.astype(np.float32)), points[..., 2], hand.faces, winding, frame.shape)
-    draw = photo.draw if isinstance(scene, photo.PhotoScene) else plain.draw
-    rgb, depth, mask, shown = draw(scene, points, normals, hits, frame.shape)
+    if isinstance(scene, photo.PhotoScene):
+        drawn = photo.draw(scene, points, normals, hits, frame.shape)
+    else:
+        drawn = plain.draw(scene, points, normals, hits, frame.shape)
+    rgb, depth, mask, shown = drawn
     uv = project(xyz, K)
     visible = _visible(uv, xyz[..., 2], depth, shown)
     if isinstance(frame, CropFrame):

@@ -133,8 +133,9 @@ def sample_things(draws: Draws, joints: Float[np.ndarray, "b 27 3"]) -> Things:
     colour = colour.mean(-1, keepdims=True) * (1 - strong) + strong * colour
     band = np.sort(draws.uniform(2, 2, low=-1.3, high=1.3), -1)
     waves = draws.uniform(2, 2, low=2, high=14) * draws.chance(0.5, 2, 1)
-    parts = [np.stack(pair, 1) for pair in zip(held, near, strict=True)]
-    return Things(*parts, colour.astype(np.float32), band, waves, draws.uniform(2, low=0, high=1.0))
+    present, profile, square, axes, centre, half = (np.stack(pair, 1) for pair in zip(held, near, strict=True))
+    shine = draws.uniform(2)
+    return Things(present, profile, square, axes, centre, half, colour.astype(np.float32), band, waves, shine)
 
 
 def _held(draws: Draws, joints):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from pmd_jax import prepare
 from pmd_jax.data import hand
@@ -17,6 +18,7 @@ from pmd_datasets.rendered_hands import (  # noqa: E402
     photo_background,
     photo_scenes,
     postures,
+    rendered_hands_dataset_builder,
     view,
     viewpoints,
 )
@@ -237,6 +239,28 @@ def test_the_configuration():
     assert (config.train, config.test, config.style, config.views) == (102_000, 2_000, "photo", "everyday")
     with pytest.raises(ValueError, match="style = 'film' is unknown; choose one of plain, photo"):
         RenderedHandsConfig(name="bad", style="film")
+
+
+def test_large_splits_are_written_shard_by_shard(tmp_path, monkeypatch):
+    """TFDS would shuffle more than 1 GB with TensorFlow, which is not there."""
+    monkeypatch.setattr(rendered_hands_dataset_builder, "SHUFFLED_BYTES", 0)
+    monkeypatch.setattr(rendered_hands_dataset_builder, "BATCHES_A_SHARD", 1)
+    config = RenderedHandsConfig(
+        name="tiny", train=70, test=8, seed=SEED, size=16, draw_size=32, views="everyday", style="photo"
+    )
+    builder = Builder(data_dir=tmp_path, config=config, file_format="array_record")
+    builder.download_and_prepare()
+    assert builder.info.splits["train"].shard_lengths == [32, 32, 6]
+    for split, count in (("train", 70), ("test", 8)):
+        source = tfds.builder_from_directory(builder.data_dir).as_data_source(split)
+        examples = source.__getitems__(list(range(count)))
+        assert [example["key"].decode() for example in examples] == [
+            f"rendered_hands/{split}/{index:06d}" for index in range(count)
+        ]
+        seed = rendered_hands_dataset_builder.split_seed(SEED, split)
+        drawn = generate.render(seed, [0, count - 1], config.settings)
+        for name in ("rgb", "depth", "xyz", "uv", "visible", "K", "is_left"):
+            np.testing.assert_array_equal([examples[0][name], examples[-1][name]], drawn[name], err_msg=name)
 
 
 def test_boxes_around_the_mask_and_whole_pictures_are_drawn_too():
