@@ -41,14 +41,14 @@ def sample_effects(draws: Draws) -> Effects:
     focus = np.exp(draws.uniform(low=np.log(0.004), high=np.log(0.016))) * (draws.chance(0.22) & ~is_small)
     return Effects(
         curve=_curve(draws),
-        saturation=np.where(draws.chance(0.02), 0, np.clip(draws.normal(mean=1.0, std=0.18), 0.3, 1.5)),
+        saturation=np.where(draws.chance(0.02), 0, np.clip(draws.normal(mean=0.92, std=0.2), 0.3, 1.5)),
         focus=focus,
         motion=np.stack([np.cos(angle), np.sin(angle)], -1) * way[:, None],
         bloom=draws.uniform(low=0.2, high=0.7) * draws.chance(0.18),
         sharpened=draws.uniform(low=20, high=90) * (draws.chance(0.35) & (focus == 0)),
         pixels=np.where(is_small, few, 1000.0),
         quality=np.maximum(draws.integer(20, 92), np.where(is_small, 45, 0)) * draws.chance(0.45),
-        sensor=sensor._replace(sigma=sigma),
+        sensor=sensor._replace(blurred=draws.chance(0.3), sigma=sigma),
         edge=cut,
     )
 

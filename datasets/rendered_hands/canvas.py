@@ -48,8 +48,8 @@ class Canvas(NamedTuple):
         there = self.depth > 0
         total, count = _window_sums(self.depth * there, radius), _window_sums(there, radius)
         deeper = self.depth - total / np.maximum(count, 1)  # 0.1 mm
-        # A round finger's edge lies 4 mm deeper than its middle, and is no crevice.
-        share = np.clip((deeper - 40) / 180, 0, 1) * there
+        # A round finger's edge lies 4 mm deeper than its middle, and is no crevice, nor is what lies far behind.
+        share = np.clip((deeper - 40) / 160, 0, 1) * np.clip((400 - deeper) / 250, 0, 1) * there
         kept = (256 * (1 - strength[:, None, None] * share)).astype(np.uint16)
         np.copyto(self.rgb, ((self.rgb * kept[..., None]) >> 8).astype(np.uint8))
 

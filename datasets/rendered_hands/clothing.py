@@ -88,7 +88,7 @@ def sample_wear(draws: Draws) -> Wear:
         dial_m=draws.uniform(low=0.012, high=0.02) * draws.chance(0.75),
         metal=metal,
         polish=polish,
-        hair=draws.uniform() ** 2 * draws.chance(0.6),
+        hair=0.7 * draws.uniform() ** 2 * draws.chance(0.5),
     )
     return Wear(*(values if values.dtype == bool else values.astype(np.float32) for values in wear))
 

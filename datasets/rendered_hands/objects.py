@@ -170,7 +170,7 @@ def _beside(draws: Draws, joints):
     size = np.sqrt((size**2).sum(-1))
     half = np.exp(draws.uniform(3, low=np.log(0.08), high=np.log(0.75))) * size[:, None]
     half[:, 2] *= 1.6
-    half *= np.where(before, 0.65, 1.3)[:, None]
+    half *= np.where(before, 0.5, 1.3)[:, None]
     heading = draws.uniform(high=2 * np.pi)
     aside = (
         np.stack([np.cos(heading), np.sin(heading)], -1) * (half.max(-1) * draws.uniform(low=0.2, high=0.9))[:, None]

@@ -34,6 +34,7 @@ class PhotoScene(NamedTuple):
     placement: view.Placement
     look: skin.Look
     wear: clothing.Wear
+    plump_m: Float[np.ndarray, " b"]  # flesh on all sides beyond the mesh's, whose fingers are slender
     radiance: Float[np.ndarray, "b d 3"]
     exposure: Float[np.ndarray, " b"]  # mean visible irradiance
     crevices: Float[np.ndarray, " b"]  # share of light that does not reach the deepest
@@ -45,8 +46,8 @@ class PhotoScene(NamedTuple):
     effects: camera_effects.Effects
 
     def lift(self) -> Float[np.ndarray, "b v"]:
-        """How far clothes lie above the skin, metres."""
-        return clothing.lift(mesh.load(), self.wear)
+        """How far flesh and clothes lie above the mesh, metres."""
+        return clothing.lift(mesh.load(), self.wear) + self.plump_m[:, None].astype(np.float32)
 
 
 def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.CropFrame | view.FullFrame) -> PhotoScene:
@@ -59,7 +60,9 @@ def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.Crop
     placement = view.place(draws("view"), hand.labels, hand.forearm, views, frame)
     second = sample_hand(draws("shape"), draws("second pose"), postures.sample_angles, SHAPE_SPREAD)
     exposure_draws = draws("exposure")
-    exposure = exposure_draws.normal(mean=np.log(0.52), std=0.33, clip=2.2)
+    exposure = np.exp(exposure_draws.normal(mean=np.log(0.52), std=0.33, clip=2.2))
+    against_light = exposure_draws.chance(0.13)
+    exposure = exposure * np.where(against_light, exposure_draws.uniform(low=0.12, high=0.5), 1)
     second_draws = draws("second view")
     return PhotoScene(
         shape=hand.shape,
@@ -68,9 +71,10 @@ def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.Crop
         placement=placement,
         look=_sample_look(draws("look"), draws("skin")),
         wear=clothing.sample_wear(draws("wear")),
+        plump_m=draws("flesh").normal(mean=0.0006, std=0.0008, clip=2),
         radiance=light.sample_strong_radiance(draws("light")),
-        exposure=np.exp(exposure),
-        crevices=exposure_draws.uniform(low=0.2, high=0.8),
+        exposure=exposure,
+        crevices=exposure_draws.uniform(low=0.15, high=0.6),
         things=objects.sample_things(draws("things"), placement.to_camera(hand.joints)),
         has_second=second_draws.chance(SECOND_HAND_SHARE),
         second_bones=second.bones,
@@ -83,7 +87,7 @@ def sample_scene(seed: int, indices: Sequence[int], views: str, frame: view.Crop
 def _sample_look(draws: Draws, more: Draws) -> skin.Look:
     """Skin as in the plain style, more blotched and shining; sleeves are `clothing`'s."""
     look = skin.sample_look(draws)
-    tint = np.exp(more.normal(3, std=0.05))
+    tint = np.exp(more.normal(3, std=0.05)) * (1, 1, 1.07)  # the palette is a little yellow beside photographs
     return look._replace(
         tone=(look.tone * tint).astype(np.float32),
         palm=(look.palm * tint).astype(np.float32),

@@ -208,7 +208,7 @@ def test_the_nearest_is_seen():
 def test_crevices_are_darker():
     picture = canvas.on(np.full((1, 64, 64, 3), 200, np.uint8))
     picture.depth[:] = 5000
-    picture.depth[0, :, 31:33] = 5300  # a slit, 3 cm deep
+    picture.depth[0, :, 31:33] = 5150  # a slit, 15 mm deep
     picture.darken_crevices(np.array([0.5]))
     assert (picture.rgb[0, :, 31:33] < 170).all()
     assert (picture.rgb[0, :, :20] == 200).all()
