@@ -107,21 +107,21 @@ def _clutter(random, brush: ImageDraw.ImageDraw) -> None:
         brush.polygon([tuple(map(float, corner)) for corner in corners], fill=colour)
 
 
-def _noise(random, slope: float, stretch: float = 1.0) -> Float[np.ndarray, "side side"]:
-    """Noise whose amplitude falls as frequency^−slope, to zero mean and unit deviation."""
-    fy, fx = np.fft.fftfreq(BANK_SIDE)[:, None], np.fft.rfftfreq(BANK_SIDE)[None]
+def noise(random, slope: float, stretch: float = 1.0, side: int = BANK_SIDE) -> Float[np.ndarray, "{side} {side}"]:
+    """Noise whose amplitude falls as frequency^−slope, to zero mean and unit deviation; `stretch` draws it out."""
+    fy, fx = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None]
     frequency = np.sqrt((fy * stretch) ** 2 + fx**2)
     frequency[0, 0] = 1
     spectrum = np.exp(2j * np.pi * random.rand(*frequency.shape)) * frequency**-slope
     spectrum[0, 0] = 0
-    noise = np.fft.irfft2(spectrum, (BANK_SIDE, BANK_SIDE))
-    return noise / noise.std()
+    values = np.fft.irfft2(spectrum, (side, side))
+    return values / values.std()
 
 
 def _foliage(random) -> np.ndarray:
     """Leaves and light, as 1/f noise between three tones."""
     greens = _PALETTE[[6, 12, 11, 13]] if random.rand() < 0.6 else _PALETTE[random.choice(len(_PALETTE), 4)]
-    level = np.clip(1.5 + 0.9 * _noise(random, random.uniform(1.0, 1.6)), 0, 2.999)
+    level = np.clip(1.5 + 0.9 * noise(random, random.uniform(1.0, 1.6)), 0, 2.999)
     low, share = level.astype(int), (level % 1)[..., None]
     leaves = Image.fromarray((greens[low] * (1 - share) + greens[low + 1] * share).astype(np.uint8))
     return np.asarray(leaves.filter(ImageFilter.GaussianBlur(random.uniform(1, 4))))
@@ -130,7 +130,7 @@ def _foliage(random) -> np.ndarray:
 def _desk(random) -> np.ndarray:
     """A wooden or plain table top with a few things on it."""
     base = _PALETTE[random.choice([7, 8, 9, 10, 0, 1, 4])].astype(np.float32)
-    grain = _noise(random, 1.2, stretch=random.uniform(6, 14))[..., None]
+    grain = noise(random, 1.2, stretch=random.uniform(6, 14))[..., None]
     picture = Image.fromarray(np.clip(base * (1 + 0.09 * grain), 0, 255).astype(np.uint8))
     brush = ImageDraw.Draw(picture)
     for _ in range(random.randint(2, 7)):

@@ -35,8 +35,8 @@ def _shadow_axes(directions: Float[np.ndarray, "d 3"]) -> Float[np.ndarray, "3 3
     return np.stack([across, np.cross(directions, across), directions]).astype(np.float32).transpose(2, 0, 1)
 
 
-_DIRECTIONS = _fibonacci_sphere(NUM_DIRECTIONS)
-_AXES = _shadow_axes(_DIRECTIONS).reshape(3, -1)
+DIRECTIONS = _fibonacci_sphere(NUM_DIRECTIONS)
+_AXES = _shadow_axes(DIRECTIONS).reshape(3, -1)
 
 
 class Lighting(NamedTuple):
@@ -49,7 +49,7 @@ class Lighting(NamedTuple):
 def sample_radiance(draws: Draws) -> Float[np.ndarray, "b d 3"]:
     """Radiance from each direction: an ambient gradient and one to three lobes with a colour temperature."""
     up = np.array([0.0, -1.0, 0.0]) + 0.4 * draws.direction()
-    ambient = draws.uniform(1, low=0.25, high=0.7) * (1 + 0.7 * (up @ _DIRECTIONS.T))
+    ambient = draws.uniform(1, low=0.25, high=0.7) * (1 + 0.7 * (up @ DIRECTIONS.T))
     radiance = ambient[..., None] * _tint(draws.uniform(low=-0.6, high=0.8))[:, None]
     lobes = draws.uniform(3) < np.array([1.0, 0.6, 0.3])
     for lobe in range(3):
@@ -58,8 +58,27 @@ def sample_radiance(draws: Draws) -> Float[np.ndarray, "b d 3"]:
         towards /= norm(towards) + 1e-9
         sharpness = draws.uniform(1, low=1.5, high=9)
         strength = draws.uniform(1, low=0.8, high=3.5) * lobes[:, lobe, None]
-        shape = strength * np.exp(sharpness * (towards @ _DIRECTIONS.T - 1))
+        shape = strength * np.exp(sharpness * (towards @ DIRECTIONS.T - 1))
         radiance = radiance + shape[..., None] * _tint(draws.uniform(low=-1, high=1))[:, None]
+    return radiance.astype(np.float32)
+
+
+def sample_strong_radiance(draws: Draws) -> Float[np.ndarray, "b d 3"]:
+    """As everyday pictures are lit: from overcast to one hard lamp or the sun, from any side, some of it coloured."""
+    up = np.array([0.0, -1.0, 0.0]) + 0.5 * draws.direction()
+    ambient = np.exp(draws.uniform(1, low=np.log(0.06), high=np.log(0.8))) * (1 + 0.75 * (up @ DIRECTIONS.T))
+    radiance = ambient[..., None] * _tint(draws.uniform(low=-1, high=0.8))[:, None]
+    lobes = draws.uniform(3) < np.array([1.0, 0.5, 0.25])
+    for lobe in range(3):
+        towards = draws.direction() + np.array([0.0, -0.6, -0.45])
+        towards /= norm(towards) + 1e-9
+        sharpness = np.exp(draws.uniform(1, low=np.log(1.5), high=np.log(30)))  # at the end a single direction
+        strength = draws.uniform(1, low=0.6, high=3.5) * (1 + 0.12 * sharpness) * lobes[:, lobe, None]
+        shape = strength * np.exp(sharpness * (towards @ DIRECTIONS.T - 1))
+        colour = _tint(draws.uniform(low=-1, high=1.2))
+        stained = draws.chance(0.035)[:, None]
+        colour = np.where(stained, 0.25 + 1.5 * draws.uniform(3), colour)
+        radiance = radiance + shape[..., None] * colour[:, None]
     return radiance.astype(np.float32)
 
 
@@ -78,14 +97,14 @@ def light(
     """Light on vertices in the camera frame (float32); the mean of the visible irradiance becomes `exposure`."""
     seen = _visibility(points)
     # Every product runs once a sample, never over the batch: BLAS rounds differently for other shapes.
-    facing = np.matmul(normals, _DIRECTIONS.T.astype(np.float32))
+    facing = np.matmul(normals, DIRECTIONS.T.astype(np.float32))
     diffuse = np.maximum(facing, 0) * seen
     wrapped = np.maximum(facing + _WRAP, 0) * (seen / (1 + _WRAP))
     irradiance = np.concatenate([np.matmul(wrapped, radiance[..., :1]), np.matmul(diffuse, radiance[..., 1:])], -1)
     view = points / -norm(points)
     towards_camera = dot(normals, view)
     reflected = 2 * towards_camera * normals - view
-    lobe = np.maximum(np.matmul(reflected, _DIRECTIONS.T.astype(np.float32)), 0)
+    lobe = np.maximum(np.matmul(reflected, DIRECTIONS.T.astype(np.float32)), 0)
     for _ in range(4):  # to the 16th power
         np.multiply(lobe, lobe, out=lobe)
     gloss = np.matmul(lobe * seen, radiance)

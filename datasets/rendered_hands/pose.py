@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
@@ -9,6 +11,7 @@ from .draws import Draws
 from .kinematics import Angles, Transforms, bone_transforms, posed_joints
 from .mesh import FINGER_BONES, TIP_JOINTS, WRIST_BONE, HandMesh
 
+SampleAngles = Callable[[Draws, int], Angles]
 CANDIDATES = 3
 PENETRATION_LIMIT_M = 0.004
 MIXTURE = (0.35, 0.35, 0.20, 0.10)  # correlated curl, gesture, pinch or grasp, independent
@@ -17,9 +20,16 @@ MCP_DEG, PIP_DEG, DIP_DEG = (-18, 90), (0, 108), (-3, 75)
 THUMB_LOW_DEG, THUMB_HIGH_DEG = (-18, -22, -8, -5, -10), (28, 22, 14, 50, 75)
 
 
-def sample_pose(draws: Draws, mesh: HandMesh, joints: Float[np.ndarray, "b 27 3"]) -> Transforms:
-    """Bone transforms of a batch: the first of a few candidates that does not penetrate itself, else the best one."""
-    candidates = _sample_angles(draws, CANDIDATES)
+def sample_pose(
+    draws: Draws, mesh: HandMesh, joints: Float[np.ndarray, "b 27 3"], sample_angles: SampleAngles | None = None
+) -> Transforms:
+    """Bone transforms of a batch: the first of a few candidates that does not penetrate itself, else the best one.
+
+    Args:
+        joints: of the rest shape, metres, hand frame.
+        sample_angles: draws the angles of k candidates a sample; None: the mixture of this file.
+    """
+    candidates = (sample_angles or _sample_angles)(draws, CANDIDATES)
     rest = np.broadcast_to(joints[:, None], (len(joints), CANDIDATES, 27, 3))
     bones = bone_transforms(mesh, rest, candidates)
     depth = penetration(posed_joints(rest, bones))
@@ -31,7 +41,7 @@ def sample_pose(draws: Draws, mesh: HandMesh, joints: Float[np.ndarray, "b 27 3"
 
 def _sample_angles(draws: Draws, k: int) -> Angles:
     """`k` candidates a sample, each with the leading shape (b, k)."""
-    mcp, pip, thumb = _posture(draws, k)
+    mcp, pip, thumb = sample_posture(draws, k)
     mcp, pip = np.clip(mcp, *MCP_DEG), np.clip(pip, *PIP_DEG)
     dip = np.clip(pip * draws.uniform(k, 4, low=0.45, high=0.75) + draws.normal(k, 4, std=4), *DIP_DEG)
     thumb = np.clip(thumb, THUMB_LOW_DEG, THUMB_HIGH_DEG)
@@ -56,7 +66,7 @@ def _sample_angles(draws: Draws, k: int) -> Angles:
     )
 
 
-def _posture(draws: Draws, k: int):
+def sample_posture(draws: Draws, k: int):
     """MCP and PIP of the four fingers and the five thumb angles in degrees, from one of four families."""
     families = [_correlated_curl(draws, k), _gesture(draws, k), _pinch(draws, k), _independent(draws, k)]
     choice = np.searchsorted(np.cumsum(MIXTURE)[:-1], draws.uniform(k), side="right")[..., None]

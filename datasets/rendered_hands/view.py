@@ -16,14 +16,18 @@ from pmd_jax.data.hand import project
 
 from .draws import Draws
 from .kinematics import rotation
+from .viewpoints import everyday_rotations
 
-VIEWS = ("rhd_like", "uniform")
+VIEWS = ("rhd_like", "uniform", "everyday")
 MAX_PIXELS = 640 * 480  # of a picture as drawn
 UNIFORM_TAIL = 0.10
 MAX_TILT_DEG, MAX_ROLL_DEG = 50, 60
 DISTANCE_M = (0.35, 0.8)
 TRIES = 4
 FOREARM_Z = (-0.45, 0.85)  # less: it reaches the camera; more: its cut end shows
+# "everyday": people hold hands nearer and further, and point at the camera; a forearm that comes from beside the
+# camera leaves the picture before it gets there, and the hand hides most of an end behind it.
+EVERYDAY_DISTANCE_M, EVERYDAY_FOREARM_Z = (0.28, 1.3), (-0.88, 0.93)
 
 
 def _refuse_large(height: int, width: int) -> None:
@@ -123,7 +127,7 @@ def place(
         labels: joints in the hand frame; they define the crop.
         forearm: unit vector from the wrist to the elbow, hand frame.
         views: "rhd_like" (palm or back roughly towards the camera, forearm from below or the side, with a uniform
-            tail) or "uniform" on all rotations.
+            tail), "uniform" on all rotations, or "everyday" (`viewpoints`: selfies, desk and head cameras).
     """
     batch = len(labels)
     is_left = draws.chance(0.5)
@@ -133,10 +137,17 @@ def place(
     linear = turn * mirror[:, None] * scale[:, None, None]
     turned = _times(linear, labels)
     aim = draws.uniform(2, low=-1, high=1)
-    distance = draws.uniform(low=DISTANCE_M[0], high=DISTANCE_M[1])
+    distance = _distance(draws, views)
     ray = np.concatenate([_aim_at(frame, aim), np.ones((batch, 1))], 1)
     translation = ray * distance[:, None] - turned.mean(1)
     return Placement(linear, translation, _intrinsics(frame, turned + translation[:, None]), is_left, scale)
+
+
+def _distance(draws: Draws, views: str) -> Float[np.ndarray, " b"]:
+    if views == "everyday":  # perspective goes with the logarithm
+        near, far = np.log(EVERYDAY_DISTANCE_M)
+        return np.exp(draws.uniform(low=near, high=far))
+    return draws.uniform(low=DISTANCE_M[0], high=DISTANCE_M[1])
 
 
 def _aim_at(frame: CropFrame | FullFrame, aim: Float[np.ndarray, "b 2"]) -> Float[np.ndarray, "b 2"]:
@@ -175,11 +186,13 @@ def _around(points: Float[np.ndarray, "b n 3"], frame: CropFrame, *margin: float
 def _sample_rotation(draws: Draws, forearm: Float[np.ndarray, "b 3"], views: str) -> Float[np.ndarray, "b 3 3"]:
     """The first of a few rotations whose forearm neither reaches the camera nor shows its end, else the nearest."""
     anywhere = _uniform_rotations(draws, TRIES)
-    towards = _facing_rotations(draws, TRIES)
+    everyday = views == "everyday"
+    towards = everyday_rotations(draws, TRIES) if everyday else _facing_rotations(draws, TRIES)
     tail = draws.chance(1.0 if views == "uniform" else UNIFORM_TAIL, 1)
     candidates = np.where(tail[..., None, None], anywhere, towards)
     forearm_z = (candidates[..., 2, :] * forearm[:, None]).sum(-1)
-    excess = np.maximum(FOREARM_Z[0] - forearm_z, forearm_z - FOREARM_Z[1])
+    nearest, furthest = EVERYDAY_FOREARM_Z if everyday else FOREARM_Z
+    excess = np.maximum(nearest - forearm_z, forearm_z - furthest)
     chosen = np.where((excess < 0).any(1), (excess < 0).argmax(1), excess.argmin(1))
     return candidates[np.arange(len(forearm)), chosen]
 

@@ -105,7 +105,7 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
 
 JOINS = """
 import sys
-from pmd_jax import joining
+from pmd_jax.runtime import joining
 print("joins", flush=True)
 joining.join(sys.argv[1], 2, int(sys.argv[2]), 100)
 """

@@ -1,0 +1,48 @@
+"""The plain style: one hand, a sleeve at most, before a soft background."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from . import background, camera, canvas, light, mesh, skin
+from .raster import Hits
+from .scene import Scene
+
+
+def draw(scene: Scene, points, normals, hits: Hits, shape: tuple[int, int]) -> canvas.Canvas:
+    """A batch of pictures.
+
+    Args:
+        points, normals: the hand's surface in the camera frame (`scene.surface`).
+        hits: the pixels that it covers.
+        shape: height and width.
+    """
+    hand = mesh.load()
+    drawn = canvas.on(background.paint(scene.backdrop, shape))
+    lighting = light.light(hand, points, normals, scene.radiance, scene.exposure)
+    drawn.put(hits, _shade(hand, hits, scene.look, lighting), ~hand.is_forearm[hits.face])
+    return drawn._replace(rgb=camera.capture(scene.sensor, drawn.rgb))
+
+
+def _shade(hand: mesh.HandMesh, hits: Hits, look: skin.Look, lighting: light.Lighting) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of the covered pixels."""
+    corners = hand.faces[hits.face]
+    lit = np.concatenate([lighting.irradiance, lighting.gloss, skin.albedo(hand, look)], -1).reshape(-1, 9)
+    offset = hits.sample * len(hand.vertices)
+    at_pixel, rest = np.zeros((len(corners), 9), np.float32), np.zeros((len(corners), 3), np.float32)
+    for corner in range(3):
+        share = hits.share[corner, :, None]
+        at_pixel += np.take(lit, corners[:, corner] + offset, axis=0) * share
+        rest += np.take(_rest_attributes(), corners[:, corner], axis=0) * share
+    colour, shine = skin.surface_colour(look, hits.sample, rest[:, :2], rest[:, 2], at_pixel[:, 6:])
+    return camera.expose(colour * at_pixel[:, :3] + shine[:, None] * at_pixel[:, 3:6])
+
+
+@cache
+def _rest_attributes() -> Float[np.ndarray, "v 3"]:
+    """Rest x, y and the share of palm."""
+    hand = mesh.load()
+    return np.concatenate([hand.vertices[:, :2], skin.palm_share()[:, None]], 1).astype(np.float32)
