@@ -22,8 +22,9 @@ from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, pla
 from pmd_jax.predict.images import as_picture
 from pmd_jax.runtime.errors import CheckpointError, ConfigError
 from pmd_jax.runtime.files import given_path
+from pmd_jax.runtime.packaged import find, packaged
 
-DEMO = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"  # comes with the repository
+DEMO = packaged("checkpoints/demo")
 
 
 class Predictor:
@@ -111,16 +112,27 @@ def read_student(path: str | Path | None = None) -> saved_model.SavedModel:
     """The network of an export folder that sees RGB.
 
     Args:
-        path: an export's folder; None for the demo network that comes with the repository.
+        path: an export's folder, see `export_folder`.
 
     Raises:
         CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description.
         ConfigError: the folder holds a depth teacher, which cannot see RGB.
     """
-    if path is None and not DEMO.is_dir():
-        raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
-    path = DEMO if path is None else given_path(path)
-    exported = saved_model.read(path)
+    folder = export_folder(path)
+    exported = saved_model.read(folder)
     if METHODS[exported.row].modality != "rgb":
-        raise ConfigError(f"{path} holds {exported.row!r}, which sees depth; give an RGB network's export.")
+        raise ConfigError(f"{folder} holds {exported.row!r}, which sees depth; give an RGB network's export.")
     return exported
+
+
+def export_folder(path: str | Path | None) -> Path:
+    """An export's folder as somebody named it; None, and "checkpoints/demo" in any folder, is the demo network.
+
+    Raises:
+        CheckpointError: the demo network is missing.
+    """
+    if path is not None:
+        return find(given_path(path))
+    if not DEMO.is_dir():
+        raise CheckpointError(f"There is no demo network at {DEMO}: install pmd_jax again, or name an export folder.")
+    return DEMO

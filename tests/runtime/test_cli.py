@@ -13,7 +13,7 @@ from pmd_jax.runtime import cli
 FAULTS = """
 import resource, sys
 import numpy as np
-from pmd_jax.commands import keep_freed_memory
+from pmd_jax.runtime.cli import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
