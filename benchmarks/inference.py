@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import onnxruntime
 
-from benchmarks import ours, torch_step
-from benchmarks.measure import by_turns
+from benchmarks import jax_step, torch_step
 from pmd_jax.config.methods import METHODS
 from pmd_jax.export.formats import folded
 from pmd_jax.export.onnx_graph import to_onnx
@@ -19,12 +18,13 @@ from pmd_jax.models.network import build
 from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.predict.latency import ms_per_image
 from pmd_jax.predict.predictor import Predictor
+from pmd_jax.runtime.timing import by_turns
 
 ROW = "pmd_net"
 PAPER_MS = {"pmd_net_joint": 5.90, "pmd_net": 6.01, "pmd_net_refine": 6.09}  # Table 3, an image
 
 
-def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64)) -> dict[str, Any]:
+def measure(size: jax_step.Size, seconds: float, batches: tuple[int, ...] = (1, 64)) -> dict[str, Any]:
     """Medians in seconds a call at each batch, and the others' times over ours."""
     network, weights = build(size.config, METHODS[ROW], size.config.seed)
     exported = SavedModel(ROW, size.config, network, jax.device_get(weights))
@@ -48,9 +48,9 @@ def measure(size: ours.Size, seconds: float, batches: tuple[int, ...] = (1, 64))
     return found
 
 
-def parts(size: ours.Size, repeats: int = 100) -> dict[str, Any]:
+def parts(size: jax_step.Size, rounds: int = 10) -> dict[str, Any]:
     """Table 3: ms an image of three structures, and what three heads and the refine module add."""
-    ms = ms_per_image({row: replace(size.config, rows=(row,)) for row in PAPER_MS}, repeats, warm_up=5)
+    ms = ms_per_image({row: replace(size.config, rows=(row,)) for row in PAPER_MS}, rounds)
 
     def added(times: dict[str, float]) -> dict[str, float]:
         three_heads = times["pmd_net"] - times["pmd_net_joint"]

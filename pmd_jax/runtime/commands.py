@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
 
-from pmd_jax import __version__
 from pmd_jax.runtime.errors import EXIT_BAD_INPUT
 
 COMMANDS = {
@@ -40,7 +40,7 @@ def main() -> int:
         print(HELP)
         return 0
     if name in ("--version", "-V"):
-        print(f"pmd_jax {__version__}")
+        print(f"pmd_jax {importlib.import_module('pmd_jax').__version__}")
         return 0
     said = f"pmd-jax has no command {name!r}." if name else "Name a command."
     print(f"Error: {said} It has: {', '.join(COMMANDS)}. See pmd-jax --help.", file=sys.stderr)
