@@ -38,10 +38,8 @@ def run_study(study: Study, folders: Folders) -> None:
     result_files.check_rows(study, folders.results / f"{study.name}.json")
     for group in plan(study, SEEDS.value, ROWS_ONLY.value)[TASK.value :: TASKS.value]:
         run_group(study, group, folders, study_command(), job.run)
-    if study.shows_poses:
-        record_examples(study, folders)
-    if study.probes_layers:
-        record_imitation(study, folders, SEEDS.value)
+    record_examples(study, folders)
+    record_imitation(study, folders, SEEDS.value)
 
 
 def study_command() -> str:
