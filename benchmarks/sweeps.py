@@ -60,7 +60,7 @@ def with_data(columns: Columns, times: Sequence[int], batch: int, seconds: float
         larger = columns.take(np.tile(np.arange(len(columns)), factor))
         batches = training_batches(larger, steps=1_000_000, batch=batch, seed=0)
         batch_s = by_turns({"ours": lambda batches=batches: next(batches)}, seconds=seconds)["ours"]
-        size = sum(column.nbytes for column in larger[:-1])  # the names are Python strings
+        size = sum(getattr(larger, name).nbytes for name in larger.names() if name != "key")  # Python strings
         rows.append(
             {"samples": len(larger), "memory_mb": size / MEGA, "batch_s": batch_s, "samples_per_s": batch / batch_s}
         )
