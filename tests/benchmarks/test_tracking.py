@@ -24,7 +24,7 @@ def test_a_hand_that_stands_still_keeps_its_box_within_a_tenth(network):
         assert off < 0.05
 
 
-def test_a_hand_that_moves_steadily_is_tracked_boxes(network):
+def test_a_hand_that_moves_steadily_is_followed(network):
     """By 75 pixels, half its box."""
     shown = tracking.film(0, lambda t: (2.5 * (t - 15), 1.0), 31, SMALL)
     assert shown.boxes[-1].x0 - shown.boxes[0].x0 == pytest.approx(75, abs=5)
