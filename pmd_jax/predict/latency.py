@@ -22,7 +22,7 @@ def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 
     depends on the structure alone.
 
     Args:
-        configs: by name; the first row of each is measured.
+        configs: by name; the first method of each is measured.
     """
     predictors = {name: _predictor(config) for name, config in configs.items()}
     picture = np.random.default_rng(0).integers(0, 256, (1, *CROP_SHAPE), np.uint8)
@@ -37,6 +37,6 @@ def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 
 
 
 def _predictor(config: Config) -> Predictor:
-    row = config.rows[0]
-    network, weights = build(config, METHODS[row], config.seed)
-    return of_saved_model(SavedModel(row, config, network, jax.device_get(weights)))
+    method = config.rows[0]
+    network, weights = build(config, METHODS[method], config.seed)
+    return of_saved_model(SavedModel(method, config, network, jax.device_get(weights)))

@@ -50,10 +50,10 @@ def run_group(
     """Does what of a group is not in the results yet, and records each run as it ends.
 
     Args:
-        train: `pmd_jax.run.run`.
+        train: `pmd_jax.train.job.run`.
 
     Raises:
-        InputError, Preempted, Diverged: see `pmd_jax.run.run`.
+        InputError, Preempted, Diverged: see `pmd_jax.train.job.run`.
     """
     path = folders.results / f"{study.name}.json"
     missing = [run for run in group if not _is_recorded(study, path, run)]
