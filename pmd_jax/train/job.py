@@ -20,7 +20,7 @@ from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.models.resnet import parameter_count
-from pmd_jax.runtime import digest, distributed, files, preemption, sharding
+from pmd_jax.runtime import digest, distributed, ending, files, preemption, sharding
 from pmd_jax.runtime.environment import code_digest, versions
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import continuation
@@ -76,7 +76,7 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
         Preempted, Diverged: see `pmd_jax.train.loop`.
     """
     validate(config)
-    with preemption.watching() as stop, distributed.together(stop):
+    with preemption.watching() as stop, ending.together(stop):
         distributed.require_same("code, versions or configuration", fingerprint(config))
         mesh = sharding.make_mesh()
         sharding.check_batch(config.eval_batch, mesh, "eval_batch")
