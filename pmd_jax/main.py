@@ -32,11 +32,15 @@ def main(argv: list[str]) -> int:
 
     def job() -> None:
         from pmd_jax.runtime import distributed, joining
+        from pmd_jax.runtime.devices import use_all_cores
         from pmd_jax.train.workdir import table
 
         several = (COORDINATOR.value, PROCESSES.value, PROCESS.value)
         if DISTRIBUTED.value or several != (None, None, None):
             joining.join(*several, JOIN_TIMEOUT.value)
+        else:
+            config = CONFIG.value
+            use_all_cores((config.optim.batch, config.teacher.optim.batch, config.eval_batch))
         results = run(CONFIG.value, workdir, new_schedule=NEW_SCHEDULE.value)
         if distributed.is_primary():
             print(f"\n{table(results)}\n\nReport: {workdir / 'report.html'}\nExport: {workdir / 'export'}")

@@ -37,7 +37,7 @@ def run(
     return subprocess.run(
         [*command, *places, *arguments],
         cwd=ROOT,
-        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
+        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         capture_output=True,
         text=True,
         timeout=600,

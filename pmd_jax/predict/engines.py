@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 ENGINES = ("onnx", "jax")
 BATCH_LIMIT = 256  # crops at once: what a large batch takes in memory stays bounded
-_DEVICES = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")  # a GPU, a TPU
-_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
 
 Crops = UInt8[np.ndarray, "b 64 64 3"]
 Joints = Float[np.ndarray, "b 21 3"]
@@ -39,15 +35,6 @@ class Engine(Protocol):
     name: str
 
     def __call__(self, rgb: Crops) -> Joints: ...
-
-
-def preferred() -> str:
-    """The engine for this machine: "jax" where JAX would find an accelerator, told without importing it."""
-    asked = os.environ.get("JAX_PLATFORMS", "")
-    if asked and set(asked.split(",")) <= {"cpu"}:
-        return "onnx"
-    has_plugin = any(importlib.util.find_spec(name) for name in _PLUGINS)
-    return "jax" if has_plugin and any(Path(device).exists() for device in _DEVICES) else "onnx"
 
 
 class OnnxEngine:

@@ -13,9 +13,10 @@ from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
 from pmd_jax.models.description import Description, describe
-from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine, preferred
+from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine
 from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import as_picture
+from pmd_jax.runtime.cores import has_accelerator
 from pmd_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from pmd_jax.runtime.files import given_path
 from pmd_jax.runtime.packaged import find, packaged
@@ -119,7 +120,7 @@ def load(path: str | Path | None = None, engine: str | None = None, threads: int
         raise InputError(f"engine = {engine!r}: choose from {', '.join(ENGINES)}, or leave it out.")
     folder = export_folder(path)
     description = _describe_student(folder)
-    if (engine or preferred()) == "onnx":
+    if engine == "onnx" or (engine is None and not has_accelerator()):
         try:
             return Predictor(description, OnnxEngine(folder, description, threads))
         except GraphError as error:

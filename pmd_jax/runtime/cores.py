@@ -1,9 +1,22 @@
-"""How many cores this process may use."""
+"""What this machine has for computing, told without importing JAX: cores to use, and accelerators."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
+
+_DEVICES = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")  # a GPU, a TPU
+_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
+
+
+def has_accelerator() -> bool:
+    """Whether JAX would compute on something else than CPU cores."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    if asked and set(asked.split(",")) <= {"cpu"}:
+        return False
+    has_plugin = any(importlib.util.find_spec(name) for name in _PLUGINS)
+    return has_plugin and any(Path(device).exists() for device in _DEVICES)
 
 
 def usable_cores(root: Path | None = None) -> int:

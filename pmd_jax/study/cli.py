@@ -71,6 +71,9 @@ def main(argv: list[str]) -> int:
 
 def _train(study: Study, results: Path, page: Path) -> None:
     cli.set_up_jax()
+    from pmd_jax.runtime.devices import use_all_cores  # brings JAX, now that it is set up
+
+    use_all_cores((study.base.optim.batch, study.base.teacher.optim.batch, study.base.eval_batch))
     folders = Folders(given_path(RUNS.value) / study.dataset, results / study.dataset)
     run_study(study, folders)
     with locked(folders.lock):

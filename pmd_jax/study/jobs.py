@@ -28,7 +28,12 @@ def spread(jobs: int, task: int, tasks: int) -> int:
     processes = []
     for job in range(jobs):
         flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": devices[job], "XLA_FLAGS": flags.strip()}
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": devices[job],
+            "XLA_FLAGS": flags.strip(),
+            "JAX_NUM_CPU_DEVICES": "1",
+        }
         share = ["--jobs=1", f"--task={task * jobs + job}", f"--tasks={tasks * jobs}"]
         command = [sys.executable, "-m", "pmd_jax.study", *sys.argv[1:], *share]  # the last of equal flags counts
         # A group of its own: the terminal's Ctrl-C goes to this process alone, which hands it on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime import files
 from pmd_jax.runtime.errors import ConfigError
 
+BESIDE = ("schedule_changes", "devices")  # what config.json holds beside the configuration
 # Where and how often to look does not change what is computed, so these may differ between a run and its continuation.
 FREE_FIELDS = (
     ("data", "data_dir"),
@@ -51,7 +53,8 @@ def check_workdir(config: Config, workdir: Path, methods: Sequence[str], new_sch
         return []
     try:
         tree = json.loads(files.read_text(path))
-        earlier = tree.pop("schedule_changes", []) if isinstance(tree, dict) else []
+        recorded_beside = {name: tree.pop(name, None) for name in BESIDE} if isinstance(tree, dict) else {}
+        earlier = recorded_beside.get("schedule_changes") or []
         there = to_dict(from_dict(tree))  # fields that are newer than it: at their defaults
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is broken ({error}); delete {workdir} or name another --workdir.") from error
@@ -67,6 +70,21 @@ def check_workdir(config: Config, workdir: Path, methods: Sequence[str], new_sch
             + (hint if only_schedule else "")
         )
     return earlier + [change for stage in STAGES for change in _changes(stage, ours, there, methods, workdir)]
+
+
+def check_devices(workdir: Path, devices: int) -> None:
+    """Says so where a run goes on with another number of devices: bit-identical it is on the same number only."""
+    try:
+        before = json.loads(files.read_text(workdir / "config.json")).get("devices")
+    except (OSError, ValueError, AttributeError):
+        return
+    if before is not None and before != devices:
+        print(
+            f"The run in {workdir} has computed on {before} devices and resumes on {devices}: sums are rounded in "
+            f"another order, so the results are not bit-identical. JAX_NUM_CPU_DEVICES={before} would keep the number.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def recorded(changes: list[dict]) -> dict[str, Any]:

@@ -145,17 +145,6 @@ def test_an_unknown_engine(tiny_export):
         pmd_jax.load(tiny_export, engine="torch")
 
 
-@pytest.mark.parametrize(
-    ("platforms", "plugin", "device", "expected"),
-    [("", True, True, "jax"), ("", False, True, "onnx"), ("", True, False, "onnx"), ("cpu", True, True, "onnx")],
-)
-def test_the_engine_follows_the_machine(platforms, plugin, device, expected, monkeypatch, tmp_path):
-    monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    monkeypatch.setattr(engines, "_PLUGINS", ("json",) if plugin else ("no_such_plugin",))
-    monkeypatch.setattr(engines, "_DEVICES", (str(tmp_path if device else tmp_path / "none"),))
-    assert engines.preferred() == expected
-
-
 def test_jax_is_not_imported_for_a_picture():
     """Nor what brings it; a second on a machine that has it, and for nothing."""
     code = """

@@ -67,7 +67,7 @@ def start(folder: Path, data_dir: Path | None, *arguments: str, rows: str = "rgb
     return subprocess.Popen(
         [sys.executable, "-m", "pmd_jax.study", *arguments, *tiny, *data, *places],
         cwd=ROOT,
-        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
+        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,8 +9,10 @@ import pytest
 from conftest import small_config
 
 from pmd_jax.config import to_dict
+from pmd_jax.runtime import files
 from pmd_jax.runtime.errors import ConfigError
-from pmd_jax.train.continuation import check_workdir, of_row
+from pmd_jax.train import continuation
+from pmd_jax.train.continuation import check_workdir, of_method
 
 METHODS = ("depth_teacher", "rgb_baseline", "pmd_net")
 
@@ -40,8 +42,8 @@ def test_another_schedule_needs_to_be_asked_for(tmp_path):
         {"row": "rgb_baseline", "step": 4, "fields": fields},
         {"row": "pmd_net", "step": 0, "fields": fields},
     ]
-    assert of_row(changes, "rgb_baseline") == [{"step": 4, "fields": fields}]
-    assert of_row(changes, "depth_teacher") == []
+    assert of_method(changes, "rgb_baseline") == [{"step": 4, "fields": fields}]
+    assert of_method(changes, "depth_teacher") == []
 
 
 def test_the_same_again_changes_nothing_and_keeps_the_record(tmp_path):
@@ -77,3 +79,16 @@ def test_a_broken_config_is_a_sentence(tmp_path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError, match="is broken"):
         check_workdir(small_config(), tmp_path, METHODS)
+
+
+def test_another_number_of_devices_is_said(tmp_path, capsys):
+    """And nothing where it is the same, or where an earlier version recorded none."""
+    continuation.check_devices(tmp_path, 2)
+    files.write_json(tmp_path / "config.json", to_dict(small_config()))
+    continuation.check_devices(tmp_path, 2)
+    files.write_json(tmp_path / "config.json", {**to_dict(small_config()), "devices": 2})
+    continuation.check_devices(tmp_path, 2)
+    assert capsys.readouterr().err == ""
+    continuation.check_devices(tmp_path, 1)
+    assert "computed on 2 devices and resumes on 1" in capsys.readouterr().err
+    assert continuation.check_workdir(small_config(), tmp_path, ["pmd_net"]) == []

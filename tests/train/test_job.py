@@ -28,6 +28,7 @@ from pmd_jax.train.step import Recipe
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--config=launch/smoke.py", "--config.model.width=4", "--config.data.validation=0", "--config.eval_every=0")
 STEPS = ("--config.optim.steps=6", "--config.teacher.optim.steps=6", "--config.checkpoint_every=2")
+ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 ONE_ROW = "--config.rows=('rgb_baseline',)"
 FAST = (*TINY, *STEPS, "--config.optim.batch=16", "--config.teacher.optim.batch=16", "--config.eval_batch=16")
 
@@ -44,7 +45,13 @@ def start(data_dir: Path, workdir: Path, *arguments: str, **environment: str) ->
     return subprocess.Popen(
         [*command, f"--workdir={workdir}", *arguments],
         cwd=ROOT,
-        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE), **environment},
+        env={
+            **clean,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+            **environment,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

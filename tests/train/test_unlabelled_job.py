@@ -47,7 +47,7 @@ def run(data_dir: Path, workdir: Path, *arguments: str) -> tuple[int, str]:
     finished = subprocess.run(
         [*command, f"--workdir={workdir}", *arguments],
         cwd=ROOT,
-        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
+        env={**clean, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "JAX_COMPILATION_CACHE_DIR": str(CACHE)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
