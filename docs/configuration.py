@@ -31,7 +31,8 @@ Any field can be set on the command line:
     .venv/bin/python -m pmd_jax.main --config=launch/rhd_distill.py --config.optim.learning_rate=2e-4 --config.seed=1 \\
         "--config.rows=('rgb_baseline','pmd_net')" --workdir=runs/rhd_seed1
 
-Quote what the shell would read. Defaults are the paper's values on RHD; [paper.md](paper.md) gives the reasons. Unknown
+Quote what the shell would read. A field's name on the command line is the heading and the name in the table:
+`config.optim.steps`. Defaults are the paper's values on RHD; [paper.md](paper.md) gives the reasons. Unknown
 fields, wrong types and values out of range are refused before anything is written.
 
 This page is generated from `pmd_jax/config/schema.py` and `pmd_jax/config/validation.py` by
@@ -69,7 +70,7 @@ def _sections(group: Any, path: str, meaning: str, comments: dict[str, str], see
     for name, value in values.items():
         if name not in inner:
             meaning = comments[f"{kind.__name__}.{name}"]
-            lines.append([f"`{path}.{name}`", f"`{value!r}`", meaning, _limits(f"{path}.{name}", value)])
+            lines.append([f"`{name}`", f"`{value!r}`", meaning, _limits(f"{path}.{name}", value)])
     yield markdown(["field", "default", "meaning", "limits"], lines)
     for name, value in inner.items():
         said = [comments[f"{kind.__name__}.{name}"], inspect.getdoc(type(value)) or ""]

@@ -37,6 +37,18 @@ def test_quickstart(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(pose.xyz_m, pose.joints * 0.09, atol=1e-6)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_each_block_runs_on_its_own(page, tmp_path, monkeypatch, capsys):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "hand.jpg")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.S | re.M)
+    assert blocks
+    for block in blocks:
+        scope: dict = {}
+        exec(block, scope)
+        assert scope["joints"].shape == (1, 21, 3) if "joints" in scope else scope["pose"].xyz_m.shape == (21, 3)
+
+
 @pytest.fixture
 def own_data(tmp_path, monkeypatch) -> Path:
     """A checkout's datasets/ with the page's builder, and raw frames: two for training, one for the test."""
