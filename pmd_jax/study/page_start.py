@@ -10,11 +10,12 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS
 from pmd_jax.study import result_files
 from pmd_jax.study.statistics import format_ci, markdown
-from pmd_jax.study.teacher_start import ROW_NAMES, STARTS, teacher_start
+from pmd_jax.study.teacher_start import ROW_NAMES, teacher_start
 
 Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<start>" → its figures, as study_results.read gives them
 BySeed = Mapping[str, float]
 BASELINE, STUDENT = "rgb_baseline", "pmd_net"
+HEADS = {"same": "shared initial weights", "apart": "separate initial weights"}  # values of config.teacher.start
 
 
 def section(results: Path, facts: Callable[[Rows, list[str]], str]) -> list[str]:
@@ -44,12 +45,12 @@ def _table(rows: Rows) -> str:
     baseline = rows.get(BASELINE, {}).get("epe_mm", {})
     lines = [[METHODS[BASELINE].title, _cell(baseline), _cell(baseline), "–"]]
     for row in ROW_NAMES:
-        same, apart = (rows.get(f"{row}/{start}", {}).get("epe_mm", {}) for start in STARTS)
+        same, apart = (rows.get(f"{row}/{start}", {}).get("epe_mm", {}) for start in HEADS)
         lines.append([METHODS[row].title, _cell(same), _cell(apart), _cell(_less(apart, same), "+.2f")])
         if row == STUDENT:
             gains = [_cell(_less(by_seed, baseline), "+.2f") for by_seed in (same, apart)]
-            lines.append([f"{METHODS[row].title} less {METHODS[BASELINE].title}", *gains, ""])
-    return markdown(["network", *STARTS.values(), "difference"], lines)
+            lines.append([f"{METHODS[row].title} minus {METHODS[BASELINE].title}", *gains, ""])
+    return markdown(["network", *HEADS.values(), "difference"], lines)
 
 
 def _less(ours: BySeed, theirs: BySeed) -> BySeed:
