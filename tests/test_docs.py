@@ -329,12 +329,12 @@ def demo_table() -> str:
         baseline, student = (rows[f"{name}/{times}"]["epe_mm"] for name in ("rgb_baseline", "pmd_net_unlabelled"))
         gains.append(format_ci([100 * (student[seed] / baseline[seed] - 1) for seed in student], "+.1f"))
     seeds = f"{len(rows['pmd_net_unlabelled/1']['epe_mm'])} seeds"
-    table = markdown(["network", "EPE, mm", "AUC 20–50 mm", "EPE, three times as long, mm"], lines)
+    table = markdown(["network", "EPE, mm", "AUC 20–50 mm", "EPE after three times the training, mm"], lines)
     protocol = rows["pmd_net_unlabelled/1"]["protocol"]["0"]
     return (
         f"{table}\n\nrendered_hands/large_mask_box, test split, {seeds}, mean ± 95 % interval; {protocol}. The last "
-        f"row against the baseline, seed by seed: {gains[0]} %; with the longer training {gains[1]} %. The figures are "
-        "in results/rendered/label_steps.json, the command in RESULTS.md."
+        f"network against the baseline, paired by seed: {gains[0]} %; with three times the training {gains[1]} %. "
+        "Values: `results/rendered/label_steps.json`; command: RESULTS.md."
     )
 
 
