@@ -265,6 +265,14 @@ def test_a_package_names_its_modules(package):
     assert not [path.stem for path in folder.glob("[!_]*.py") if f"`{path.stem}`" not in said]
 
 
+def test_every_template_is_named_by_what_renders_it():
+    templates = sorted(ROOT.glob("pmd_jax/**/*.jinja"))
+    users = [*ROOT.glob("pmd_jax/**/*.py"), *templates]
+    sources = {path: path.read_text(encoding="utf-8") for path in users}
+    assert templates
+    assert not [t.name for t in templates if not any(t.stem in text for path, text in sources.items() if path != t)]
+
+
 def test_every_data_set_is_explained():
     folders = [path.parent.name for path in ROOT.glob("datasets/*/*_dataset_builder.py")]
     assert folders
