@@ -262,7 +262,10 @@ def test_a_package_names_its_modules(package):
     """In its docstring, and only those that are there."""
     folder = ROOT / "pmd_jax" / package
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-    assert not [path.stem for path in folder.glob("[!_]*.py") if f"`{path.stem}`" not in said]
+    modules = {path.stem for path in folder.glob("[!_]*.py")}
+    assert not [name for name in modules if f"`{name}`" not in said]
+    listed = {name for names in re.findall(r"^\* (`[^:]*`):", said, re.M) for name in re.findall(r"`(\w+)`", names)}
+    assert listed <= modules
 
 
 def test_every_template_is_named_by_what_renders_it():
