@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pmd_jax.config import Config, ConfigError, schema, validate
-from pmd_jax.study.statistics import markdown
+from pmd_jax.runtime.markdown import markdown_table
 
 PAGE = Path(__file__).with_name("configuration.md")
 INTRODUCTION = """\
@@ -71,7 +71,7 @@ def _sections(group: Any, path: str, meaning: str, comments: dict[str, str], see
         if name not in inner:
             meaning = comments[f"{kind.__name__}.{name}"]
             lines.append([f"`{name}`", f"`{value!r}`", meaning, _limits(f"{path}.{name}", value)])
-    yield markdown(["field", "default", "meaning", "limits"], lines)
+    yield markdown_table(["field", "default", "meaning", "limits"], lines)
     for name, value in inner.items():
         said = [comments[f"{kind.__name__}.{name}"], inspect.getdoc(type(value)) or ""]
         yield from _sections(value, f"{path}.{name}", " ".join(map(_sentence, filter(None, said))), comments, seen)

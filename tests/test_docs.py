@@ -161,7 +161,7 @@ def test_commands_and_their_options_exist(page, monkeypatch):
     """`python -m pmd_jax.predict hand.jpg --overlay`: parsed as it stands, configurations loaded and validated."""
     monkeypatch.chdir(ROOT)
     for code in code_of(page):
-        found = re.search(r"python -m ([a-z][\w.]*)(.*)", code)
+        found = re.search(r"python -m ([a-z][\w.]*)(.*)", re.sub(r"\bpmd-jax (?=[a-z])", "python -m pmd_jax.", code))
         if not found:
             continue
         name, given = found[1], found[2]
