@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import RESULTS, flops, limit, ours
-from benchmarks.measure import by_turns, circumstances, machine, peak_bytes_per_s, peak_flops_per_s, rounded, slug
+from benchmarks import RESULTS, flops, jax_step, roofline
+from benchmarks.measure import machine, peak_bytes_per_s, peak_flops_per_s, record, rounded, slug
 from pmd_jax.config import Config, ModelConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import Batch
 from pmd_jax.models.network import compute_dtype
+from pmd_jax.runtime.timing import by_turns
 from pmd_jax.train.step import train_step
 from reference.made_up_columns import make_batch
 
@@ -46,12 +47,12 @@ class Plan(NamedTuple):
 
 
 def full_plan() -> Plan:
-    config = ours.sizes()["full"].config
+    config = jax_step.sizes()["full"].config
     return Plan(config, (16, 64, 256, 512, 1024), (8_192, 81_920), peak_side=8192, seconds=5, minutes=8)
 
 
 def tiny_plan() -> Plan:
-    config = ours.sizes()["demo"].config
+    config = jax_step.sizes()["demo"].config
     config = replace(config, model=ModelConfig(width=4, blocks=(1, 1, 1, 1), reading="32/16/8/8"))
     return Plan(config, (4, 8), (16, 32), peak_side=256, seconds=0.1, minutes=8)
 
@@ -70,7 +71,7 @@ class Steps:
     def __init__(
         self, config: Config, row: str, batch: int, *, count: int = 1, scanned: bool = False, samples: int = 0
     ):
-        recipe, state, teacher = ours.beginning(config, row)
+        recipe, state, teacher = jax_step.beginning(config, row)
         data = make_batch(samples or batch)
         self.state, self.teacher, self.data = jax.device_put((state, teacher, data))
         self.indices = jnp.arange(count * batch).reshape(count, batch) % len(data.rgb)
@@ -126,7 +127,7 @@ def pieces(plan: Plan) -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
             yield "pytorch", lambda found: _against_pytorch(plan, largest)
             yield "dispatch", lambda found: _dispatch(plan)
             yield "baseline", lambda found: _baseline(plan, largest)
-            yield "profile", lambda found: limit.profile(Steps(plan.config, ROW, largest))
+            yield "profile", lambda found: roofline.profile(Steps(plan.config, ROW, largest))
     yield "resident_data", lambda found: _resident(plan)
     if jax.default_backend() != "cpu":
         yield "float32", lambda found: _float32(plan)
@@ -223,9 +224,7 @@ def measure(plan: Plan, path: Path) -> dict[str, Any]:
             except Exception as error:  # out of memory, a missing compiler: the other pieces still count
                 found[name] = {"failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
         print(f"{time.perf_counter() - began:5.0f} s  {name}: {json.dumps(rounded(found[name]))[:200]}", flush=True)
-        content = {"hardware": machine(), **circumstances(), "accelerator": rounded(found)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        record(path, accelerator=found)
     return found
 
 

@@ -8,7 +8,6 @@ What docs/cpu_speed.md says and the rules in `pmd_jax.models` rest on.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +18,12 @@ import torch
 from flax import nnx
 from jax import lax
 
-from benchmarks import RESULTS, ROOT, page
-from benchmarks.measure import by_turns, circumstances, machine, rounded
+from benchmarks import RESULTS, ROOT
+from benchmarks.measure import publish
 from pmd_jax.models import winograd as conv
 from pmd_jax.runtime.cli import prepare_xla
+from pmd_jax.runtime.markdown import markdown_table
+from pmd_jax.runtime.timing import by_turns
 
 SHAPES = ((64, 64), (32, 128), (16, 256), (8, 512))  # pixels a side, channels
 BATCH, SECONDS = 16, 0.5
@@ -85,7 +86,7 @@ def _layer(module: Callable[[jax.Array], jax.Array], x: np.ndarray) -> Callable[
     return lambda: run(params, x_on_device).block_until_ready()
 
 
-def table(measured: dict[str, Any]) -> str:
+def render(measured: dict[str, Any]) -> str:
     """The page's table."""
     rows = []
     for shape in measured["shapes"]:
@@ -100,7 +101,7 @@ def table(measured: dict[str, Any]) -> str:
             rows.append((layer, title, ms["xla"], winograd, ms["pytorch"]))
     where = f"Measured {measured['date']}, {measured['hardware']['cpu']}, {measured['hardware']['cores']} cores; ms."
     header = ("layer", f"batch {measured['batch']} or one crop", "XLA", "Winograd", "PyTorch")
-    return f"{where}\n\n{page.table(header, rows)}"
+    return f"{where}\n\n{markdown_table(header, rows)}"
 
 
 def main() -> None:
@@ -110,11 +111,7 @@ def main() -> None:
         {"side": side, "channels": channels, **training(side, channels), "one_crop": one_crop(side, channels)}
         for side, channels in SHAPES
     ]
-    written = {"hardware": machine(), **circumstances(), "batch": BATCH, "unit": "s", "shapes": shapes}
-    (RESULTS / "convolutions.json").write_text(
-        json.dumps(rounded(written), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    page.fill(PAGE, MARKS, table(written))
+    publish(RESULTS / "convolutions.json", PAGE, MARKS, render, batch=BATCH, unit="s", shapes=shapes)
 
 
 if __name__ == "__main__":

@@ -179,15 +179,3 @@ def step_cost(model: ModelConfig, row: Method, teacher: Method | None, batch: in
         backward=[cost for layer in student for cost in backward_cost(layer, batch, itemsize)],
         optimizer=[Cost(ADAM_FLOPS * learnt, ADAM_BYTES * learnt)],
     )
-
-
-def inference_cost(model: ModelConfig, row: Method, batch: int, itemsize: int) -> list[Cost]:
-    """One forward pass by the running statistics."""
-    return [evaluate_cost(layer, batch, itemsize) for layer in layers(model, row)]
-
-
-def macs_without_padding(c_in: int, c_out: int, kernel: int, stride: int, side: int) -> int:
-    """A convolution's multiply-adds on real pixels alone: what XLA's cost analysis counts."""
-    pad, out = kernel // 2, -(-side // stride)
-    along = sum(0 <= at * stride + tap - pad < side for at in range(out) for tap in range(kernel))
-    return along * along * c_in * c_out

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import ROOT, ours
+from benchmarks import RESULTS, ROOT, jax_step
 from benchmarks.measure import circumstances, machine, rounded
 from launch import rendered_distill
 from pmd_jax.config import Config
@@ -32,16 +32,16 @@ from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.step import train_step
 from reference.made_up_columns import make_columns
 
-RESULTS = ROOT / "benchmarks" / "results" / "host_time.json"
+FILE = RESULTS / "host_time.json"
 DEVICES = (1, 8)
 ROW = "pmd_net"
 BATCH = 64
-WARM_UP = 3
+WARM_UP, STEPS = 3, 40
 
 
 def narrow() -> Config:
     """The full-size network with two channels in its first stage."""
-    config = replace(rendered_distill.get_config(), augment=ours.FLIPS)
+    config = replace(rendered_distill.get_config(), augment=jax_step.FLIPS)
     return replace(config, model=replace(config.model, width=2))
 
 
@@ -66,7 +66,7 @@ class _Job:
     def __init__(self, config: Config, devices: int, batch: int):
         self.mesh = sharding.make_mesh(jax.devices()[:devices])
         self.whole = sharding.replicated(self.mesh)
-        self.recipe, self.state, teacher = ours.beginning(config, ROW)
+        self.recipe, self.state, teacher = jax_step.beginning(config, ROW)
         self.teacher, self.seed = jax.device_put((teacher, jnp.int32(0)), self.whole)
         self.columns, self.batch = make_columns(2 * batch), batch
 
@@ -112,12 +112,12 @@ class _Job:
         return jax.device_put(jax.tree.map(jnp.copy, self.state), self.whole)
 
 
-def main(steps: int = 40) -> None:
+def main() -> None:
     """Each number of devices in a process of its own, since JAX counts them at its start."""
     rows = []
     for devices in DEVICES:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-        command = [sys.executable, "-m", "benchmarks.host_time", str(devices), str(steps)]
+        command = [sys.executable, "-m", "benchmarks.host_time", str(devices), str(STEPS)]
         output = subprocess.run(
             command,
             cwd=ROOT,
@@ -128,8 +128,8 @@ def main(steps: int = 40) -> None:
         )
         rows.append(json.loads(output.stdout.splitlines()[-1]))
         print(json.dumps(rows[-1]))
-    content = {"row": ROW, "machine": machine(), **circumstances(), "steps": steps, "host": rows}
-    files.write_json(RESULTS, rounded(content))
+    content = {"row": ROW, "machine": machine(), **circumstances(), "steps": STEPS, "host": rows}
+    files.write_json(FILE, rounded(content))
 
 
 if __name__ == "__main__":

@@ -14,45 +14,47 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks import ours
+from benchmarks import jax_step
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.loader import training_batches
 from pmd_jax.runtime import sharding
 
+BATCH, WORKERS = 64, 2
+WARM_UP = 10  # batches
 PNG_SAMPLES = 2048  # enough for a DataLoader's steady state; ours reads the whole split
 
 
-def measure(columns: Columns, seconds: float, batch: int = 64, workers: int = 2) -> dict[str, Any]:
+def measure(columns: Columns, seconds: float) -> dict[str, Any]:
     """Samples/s of both. PyTorch's loader ends with tensors of (b, c, h, w) in the host's memory."""
     steps = 1_000_000  # more than there is time for
     mesh = sharding.make_mesh(jax.devices()[:1])
-    batches = training_batches(columns, steps=steps, batch=batch, seed=0)
+    batches = training_batches(columns, steps=steps, batch=BATCH, seed=0)
     ready = (jax.block_until_ready(sharding.global_array(mesh, host)) for host in batches)
-    samples_per_s = {"ours": batch * _per_second(ready, seconds)}
+    samples_per_s = {"ours": BATCH * _per_second(ready, seconds)}
     with tempfile.TemporaryDirectory() as folder:
         pictures = PngHands(Path(folder), columns.take(np.arange(min(PNG_SAMPLES, len(columns)))))
         loader = DataLoader(
             pictures,
-            batch,
+            BATCH,
             shuffle=True,
-            num_workers=workers,
+            num_workers=WORKERS,
             drop_last=True,
             multiprocessing_context="spawn",
             persistent_workers=True,
         )
-        samples_per_s["torch_dataloader"] = batch * _per_second(_forever(loader), seconds)
+        samples_per_s["torch_dataloader"] = BATCH * _per_second(_forever(loader), seconds)
     return {
-        "batch": batch,
+        "batch": BATCH,
         "samples_in_split": len(columns),
-        "workers_of_dataloader": workers,
+        "workers_of_dataloader": WORKERS,
         "samples_per_s": samples_per_s,
         "ratio": samples_per_s["ours"] / samples_per_s["torch_dataloader"],
     }
 
 
-def _per_second(batches: Iterator[Any], seconds: float, warm_up: int = 10) -> float:
+def _per_second(batches: Iterator[Any], seconds: float) -> float:
     """Batches a second, once the workers run."""
-    for _ in range(warm_up):
+    for _ in range(WARM_UP):
         next(batches)
     began, count = time.perf_counter(), 0
     while (spent := time.perf_counter() - began) < seconds:
@@ -71,7 +73,7 @@ class PngHands(Dataset):
 
     def __init__(self, folder: Path, columns: Columns):
         self.folder, self.xyz = folder, columns.xyz
-        for index, (rgb, depth) in enumerate(zip(columns.rgb, columns.depth, strict=True)):
+        for index, (rgb, depth) in enumerate(zip(columns.rgb[:], columns.depth[:], strict=True)):
             Image.fromarray(rgb).save(folder / f"{index}_rgb.png")
             Image.fromarray(depth).save(folder / f"{index}_depth.png")
 
@@ -84,13 +86,13 @@ class PngHands(Dataset):
         return torch.from_numpy(rgb).permute(2, 0, 1), torch.from_numpy(depth)[None], torch.from_numpy(self.xyz[index])
 
 
-def waiting(columns: Columns, size: ours.Size, steps: int) -> dict[str, Any]:
+def waiting(columns: Columns, size: jax_step.Size, steps: int) -> dict[str, Any]:
     """The share of the training loop's time that goes into getting its next batch.
 
     As in `pmd_jax.train.loop`: the device works on a step meanwhile, and metrics are read one step late. So this is an
     upper bound of how long the device waits.
     """
-    job = ours.Training(size.config, "pmd_net", columns.gather(np.arange(size.batch)))
+    job = jax_step.Training(size.config, "pmd_net", columns.gather(np.arange(size.batch)))
     batches = training_batches(columns, steps=steps, batch=size.batch, seed=0, finish=job.loop.batch.pack)
     job()
     pending, fetching, began = job.dispatch(job.batch), 0.0, time.perf_counter()

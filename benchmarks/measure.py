@@ -1,13 +1,13 @@
-"""Taking times: programs by turns, the machine's peaks, and what the machine is."""
+"""The machine's peaks, what it is, and what is written of a measurement. Times: `pmd_jax.runtime.timing`."""
 
 from __future__ import annotations
 
 import datetime
 import functools
 import importlib.metadata
+import json
 import os
 import re
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -18,66 +18,36 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import ROOT
+from benchmarks.render import fill
 from pmd_jax.runtime.environment import hardware
+from pmd_jax.runtime.files import read_text, write_json
+from pmd_jax.runtime.timing import seconds_of
 
 PACKAGES = ("jax", "flax", "torch", "onnxruntime")
-REST_S = 0.1
-
-
-def by_turns(
-    programs: Mapping[str, Callable[[], Any]], *, seconds: float, rounds: int = 3, calls: int = 1
-) -> dict[str, float]:
-    """Median seconds a call of each program. They take turns, so that what else the machine does meets all alike.
-
-    Before each turn all rest, for the threads of some libraries keep cores busy for a while in wait of the next call.
-
-    Args:
-        programs: each runs once and returns when its result is there. The first call of each is not counted.
-        seconds: to spend on all together, but for the warm-up …
-        rounds: … and at least this many turns each.
-        calls: a turn; the first is left out where there are several, for the others have filled the caches.
-    """
-    for program in programs.values():
-        program()
-    times: dict[str, list[float]] = {name: [] for name in programs}
-    began, turn = time.perf_counter(), 0
-    while turn < rounds or time.perf_counter() - began < seconds:
-        turn += 1
-        for name, program in programs.items():
-            time.sleep(REST_S)
-            spent = [_seconds(program) for _ in range(calls)]
-            times[name] += spent[1:] or spent
-    return {name: statistics.median(spent) for name, spent in times.items()}
-
-
-def _seconds(program: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    program()
-    return time.perf_counter() - began
-
+PEAK_S = 2.0  # in which the fastest is looked for
 
 # ---- peaks
 
 
-def peak_flops_per_s(dtype: jnp.dtype, side: int = 2048, seconds: float = 2.0) -> float:
+def peak_flops_per_s(dtype: jnp.dtype, side: int = 2048) -> float:
     """Of a matrix product of side × side: the fastest of several, for a peak is what the machine can do."""
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
-    return 2 * side**3 / _fastest(lambda: product(a).block_until_ready(), seconds)
+    return 2 * side**3 / _fastest(lambda: product(a).block_until_ready())
 
 
-def peak_bytes_per_s(megabytes: int = 256, seconds: float = 2.0) -> float:
+def peak_bytes_per_s(megabytes: int = 256) -> float:
     """Through memory: a vector read and written, larger than any cache."""
     vector = jnp.ones((megabytes * 2**20 // 4,), jnp.float32)
     copy = jax.jit(lambda vector: vector + 1)
-    return 2 * vector.nbytes / _fastest(lambda: copy(vector).block_until_ready(), seconds)
+    return 2 * vector.nbytes / _fastest(lambda: copy(vector).block_until_ready())
 
 
-def _fastest(program: Callable[[], Any], seconds: float) -> float:
+def _fastest(program: Callable[[], Any]) -> float:
     program()
     best, began = float("inf"), time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        best = min(best, _seconds(program))
+    while time.perf_counter() - began < PEAK_S:
+        best = min(best, seconds_of(program))
     return best
 
 
@@ -150,3 +120,14 @@ def rounded(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [rounded(value) for value in tree]
     return float(f"{tree:.5g}") if isinstance(tree, float) else tree
+
+
+def record(file: Path, **content: Any) -> dict[str, Any]:
+    """Writes what was measured, and on what; returns what the file then holds."""
+    write_json(file, rounded({"hardware": machine(), **circumstances(), **content}))
+    return json.loads(read_text(file))
+
+
+def publish(file: Path, page: Path, marks: tuple[str, str], text_of: Callable[[dict[str, Any]], str], **content: Any):
+    """Records a measurement, and writes the page's section from the file."""
+    fill(page, marks, text_of(record(file, **content)))

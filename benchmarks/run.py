@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, ROOT, page
+from benchmarks import RESULTS, ROOT, render
 
 DATA = ROOT / "data" / "prepared"
 DISTURBED = 0.1  # cores that other programs may use during a measurement
@@ -28,9 +28,9 @@ Piece = Callable[[], Any]
 
 def pieces() -> dict[str, Piece]:
     """What is measured, in order. Imports wait until here: rendering needs neither JAX nor PyTorch."""
-    from benchmarks import growth, inference, input_speed, limit, ours, start_up, train_step
+    from benchmarks import inference, input_speed, jax_step, roofline, start_up, sweeps, train_step
 
-    sizes = ours.sizes()
+    sizes = jax_step.sizes()
     found: dict[str, Piece] = {}
     for name, seconds in {"demo": 5, "half": 15, "full": 30}.items():
         found[f"train_step_{name}"] = functools.partial(
@@ -43,12 +43,12 @@ def pieces() -> dict[str, Piece]:
     found["table_3"] = functools.partial(inference.parts, sizes["full"])
     found["input"] = lambda: input_speed.measure(training_columns(), 4)
     found["input_wait"] = lambda: input_speed.waiting(training_columns(), sizes["full"], 5)
-    found["limit_full"] = functools.partial(limit.measure, sizes["full"], 10)
+    found["limit_full"] = functools.partial(roofline.measure, sizes["full"], 10)
     demo = sizes["demo"].config
-    found["growth_batch"] = functools.partial(growth.with_batch, demo, (16, 64, 256, 1024), 2)
-    found["growth_width"] = functools.partial(growth.with_width, demo, (8, 16, 32, 64), 32, 2)
-    found["growth_data"] = lambda: growth.with_data(training_columns(4000), (1, 2, 5, 10), 64, 1)
-    found["growth_devices"] = functools.partial(growth.with_devices, (1, 2, 4, 8), 64, 4)
+    found["growth_batch"] = functools.partial(sweeps.with_batch, demo, (16, 64, 256, 1024), 2)
+    found["growth_width"] = functools.partial(sweeps.with_width, demo, (8, 16, 32, 64), 32, 2)
+    found["growth_data"] = lambda: sweeps.with_data(training_columns(4000), (1, 2, 5, 10), 64, 1)
+    found["growth_devices"] = functools.partial(sweeps.with_devices, (1, 2, 4, 8), 64, 4)
     found["start_up"] = functools.partial(start_up.measure, "launch/demo.py", DATA)
     return found
 
@@ -127,7 +127,7 @@ def main() -> None:
         path = RESULTS / f"{slug(machine())}.json"
         measure([part for part in options.only.split(",") if part], path, machine())
         print(f"Written: {path.relative_to(ROOT)}")
-    page.write()
+    render.write()
 
 
 if __name__ == "__main__":

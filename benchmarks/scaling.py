@@ -11,10 +11,11 @@ import math
 from typing import NamedTuple
 
 from benchmarks import ROOT, flops
-from benchmarks.page import fill, table
+from benchmarks.render import fill
 from pmd_jax.config import ModelConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.hand import NUM_JOINTS
+from pmd_jax.runtime.markdown import markdown_table
 
 PAGE = ROOT / "docs" / "scaling.md"
 MARKS = ("<!-- scaling:begin -->", "<!-- scaling:end -->")
@@ -86,11 +87,11 @@ def render(cluster: Cluster | None = None) -> str:
     strong = [_prediction(devices, 4096 // devices, cluster) for devices in DEVICES if devices <= 256]
     return "\n\n".join(
         (
-            table(("full size, PMD-Net with its teacher", ""), _facts(cluster)),
+            markdown_table(("full size, PMD-Net with its teacher", ""), _facts(cluster)),
             "256 images a device:",
-            table(header, _with_efficiency(weak)),
+            markdown_table(header, _with_efficiency(weak)),
             "4,096 images in all:",
-            table(header, _with_efficiency(strong)),
+            markdown_table(header, _with_efficiency(strong)),
         )
     )
 

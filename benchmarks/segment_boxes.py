@@ -9,14 +9,14 @@ comes from the file.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import RESULTS, ROOT, page
+from benchmarks import RESULTS, ROOT
+from benchmarks.measure import publish
 from pmd_jax.data import cropping
 from pmd_jax.data.dataset import read_columns
 from pmd_jax.prepare.preparation import prepare
@@ -67,11 +67,7 @@ def render(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measures, writes the file and the page's sentence."""
-    from benchmarks.measure import circumstances, machine, rounded
-
-    content = {"hardware": machine(), **circumstances(), "result": measure(PICTURES)}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
+    publish(FILE, PAGE, MARKS, render, result=measure(PICTURES))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import ROOT, ours, torch_step
-from benchmarks.measure import by_turns
+from benchmarks import ROOT, jax_step, torch_step
+from pmd_jax.runtime.timing import by_turns
 from reference.made_up_columns import make_batch
 
 ROW = "pmd_net"
 
 
-def measure(size: ours.Size, seconds: float, *, compiled: bool = True) -> dict[str, Any]:
+def measure(size: jax_step.Size, seconds: float, *, compiled: bool = True) -> dict[str, Any]:
     """Medians in seconds a step and images/s, and PyTorch's times over ours.
 
     Args:
@@ -23,7 +23,7 @@ def measure(size: ours.Size, seconds: float, *, compiled: bool = True) -> dict[s
     """
     batch = make_batch(size.batch)
     programs: dict[str, Callable[[], None]] = {
-        "ours": ours.Training(size.config, ROW, batch),
+        "ours": jax_step.Training(size.config, ROW, batch),
         "pytorch_eager": torch_step.training(size.config, ROW, batch),
     }
     failure = None
@@ -46,13 +46,13 @@ def measure(size: ours.Size, seconds: float, *, compiled: bool = True) -> dict[s
     }
 
 
-def teachers_cost(size: ours.Size, seconds: float) -> dict[str, Any]:
+def teachers_cost(size: jax_step.Size, seconds: float) -> dict[str, Any]:
     """Medians in seconds a step of the RGB baseline and of PMD-Net, with the teacher's table and without."""
     batch = make_batch(size.batch)
     programs = {
-        "baseline": ours.Training(size.config, "rgb_baseline", batch),
-        "cached": ours.Training(size.config, ROW, batch, cached=True),
-        "uncached": ours.Training(size.config, ROW, batch),
+        "baseline": jax_step.Training(size.config, "rgb_baseline", batch),
+        "cached": jax_step.Training(size.config, ROW, batch, cached=True),
+        "uncached": jax_step.Training(size.config, ROW, batch),
     }
     step_s = by_turns(programs, seconds=seconds)
     return {

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def load(path: str | Path | None = None, engine: str | None = None, threads: int | None = None) -> Predictor:
-    """An exported network (None: `checkpoints/demo`) as a function of crops or pictures; see `Predictor`."""
+    """An exported network (None: the demo network) as a function of crops or pictures; see `Predictor`."""
     from pmd_jax.predict import predictor  # JAX is imported only where it is used: preparation does without
 
     return predictor.load(path, engine, threads)

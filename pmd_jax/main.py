@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from pmd_jax.runtime import cli
 from pmd_jax.runtime.files import given_path
+from pmd_jax.runtime.launch_files import define_config
 from pmd_jax.train.job import run
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of launch/, and overrides: --config.optim.steps=100.")
+CONFIG = define_config("A file of launch/, and overrides: --config.optim.steps=100.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<config name> if not given.")
 NEW_SCHEDULE = flags.DEFINE_bool(
     "new_schedule", False, "Go on in a workdir with another learning rate or schedule than its run began with."

@@ -22,8 +22,9 @@ from ml_collections import config_flags
 from docs import configuration
 from pmd_jax.config import Config, to_dict, validate
 from pmd_jax.config.methods import METHODS
+from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import result_files
-from pmd_jax.study.statistics import format_ci, markdown
+from pmd_jax.study.statistics import format_ci
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
@@ -340,7 +341,7 @@ def demo_table() -> str:
         baseline, student = (rows[f"{name}/{times}"]["epe_mm"] for name in ("rgb_baseline", "pmd_net_unlabelled"))
         gains.append(format_ci([100 * (student[seed] / baseline[seed] - 1) for seed in student], "+.1f"))
     seeds = f"{len(rows['pmd_net_unlabelled/1']['epe_mm'])} seeds"
-    table = markdown(["network", "EPE, mm", "AUC 20–50 mm", "EPE after three times the training, mm"], lines)
+    table = markdown_table(["network", "EPE, mm", "AUC 20–50 mm", "EPE after three times the training, mm"], lines)
     protocol = rows["pmd_net_unlabelled/1"]["protocol"]["0"]
     return (
         f"{table}\n\nrendered_hands/large_mask_box, test split, {seeds}, mean ± 95 % interval; {protocol}. The last "

@@ -5,9 +5,4 @@
 After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.label_efficiency import label_steps
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return label_steps(dataset)
+from pmd_jax.study.label_efficiency import label_steps as get_config

@@ -6,9 +6,4 @@ After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb,
 Read on validation samples.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.label_efficiency import label_weights
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return label_weights(dataset)
+from pmd_jax.study.label_efficiency import label_weights as get_config

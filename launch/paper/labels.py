@@ -6,9 +6,4 @@ After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb,
 A part of it: `--rows=rgb_baseline/3000,pmd_net_unlabelled/3000`.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.label_efficiency import labels
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return labels(dataset)
+from pmd_jax.study.label_efficiency import labels as get_config

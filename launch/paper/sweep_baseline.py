@@ -6,9 +6,4 @@ After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb,
 Read on validation samples.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.paper_tables import sweep_baseline
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return sweep_baseline(dataset)
+from pmd_jax.study.paper_tables import sweep_baseline as get_config

@@ -3,12 +3,7 @@
     python -m pmd_jax.study --config=launch/paper/table1.py:rendered --seeds=3
 
 After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
-A single line of it: launch/paper/table2_pmd_refine.py with --config.loss.beta=0.1.
+A single line of it: --rows=beta_0_1.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.paper_tables import table1
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return table1(dataset)
+from pmd_jax.study.paper_tables import table1 as get_config

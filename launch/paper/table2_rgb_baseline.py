@@ -1,4 +1,4 @@
-"""Table 2, "RGB Baseline Network": no teacher.
+"""Table 2, "RGB Baseline Network": no teacher. Its other rows: table2.py with --rows=pmd_net, say.
 
     python -m pmd_jax.main --config=launch/paper/table2_rgb_baseline.py:rendered
 

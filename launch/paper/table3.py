@@ -6,9 +6,4 @@ After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb,
 The paper's figures: 5.90, 6.01 and 6.09 ms an image.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.paper_tables import table3
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return table3(dataset)
+from pmd_jax.study.paper_tables import table3 as get_config

@@ -5,9 +5,4 @@
 After the colon stands the data set, one of pmd_jax/config/presets.py: rhd, stb, rendered and its larger sizes.
 """
 
-from pmd_jax.study.definitions import Study
-from pmd_jax.study.teacher_start import teacher_start
-
-
-def get_config(dataset: str = "rendered") -> Study:
-    return teacher_start(dataset)
+from pmd_jax.study.teacher_start import teacher_start as get_config

@@ -66,8 +66,8 @@ def export(checkpoint: str | Path | None, names: Sequence[str], out: Path) -> di
 
     formats = {name: FORMATS[name] for name in NAMES if name in names}
     cli.require("export", [module for form in formats.values() for module in form.needs])
-    source = Path(checkpoint or predictor.DEMO)
-    exported = predictor.read_student(checkpoint)
+    source = predictor.export_folder(checkpoint)
+    exported = predictor.read_student(source)
     described = describe(exported)
     earlier = earlier_export(out, source, described["weights_sha256"])
     records = model_card.find_records(source, exported)

@@ -1,8 +1,8 @@
-"""How long a network takes for one picture (paper, Table 3)."""
+"""How long a network takes for one crop (paper, Table 3)."""
 
 from __future__ import annotations
 
-import time
+import functools
 
 import jax
 import numpy as np
@@ -13,27 +13,23 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import build
 from pmd_jax.models.saved_model import SavedModel
 from pmd_jax.predict.predictor import Predictor, of_saved_model
+from pmd_jax.runtime.timing import by_turns
+
+CALLS = 11  # a turn, the first of which does not count
 
 
-def ms_per_image(configs: dict[str, Config], repeats: int = 200, warm_up: int = 20) -> dict[str, float]:
+def ms_per_image(configs: dict[str, Config], rounds: int = 20) -> dict[str, float]:
     """The median time, in ms, from one crop in memory to its joints in memory; compilation is left out.
 
-    The networks take turns, so that what else the machine does meets all of them alike. They are not trained: the time
-    depends on the structure alone.
+    The networks take turns (`timing.by_turns`). They are not trained: the time depends on the structure alone.
 
     Args:
-        configs: by name; the first row of each is measured.
+        configs: by name; the first method of each is measured.
+        rounds: turns of `CALLS` calls for each network.
     """
-    predictors = {name: _predictor(config) for name, config in configs.items()}
-    picture = np.random.default_rng(0).integers(0, 256, (1, *CROP_SHAPE), np.uint8)
-    times = {name: np.zeros(repeats) for name in predictors}
-    for turn in range(-warm_up, repeats):
-        for name, predictor in predictors.items():
-            began = time.perf_counter()
-            predictor(picture)
-            if turn >= 0:
-                times[name][turn] = time.perf_counter() - began
-    return {name: float(1000 * np.median(seconds)) for name, seconds in times.items()}
+    crop = np.random.default_rng(0).integers(0, 256, (1, *CROP_SHAPE), np.uint8)
+    programs = {name: functools.partial(_predictor(config), crop) for name, config in configs.items()}
+    return {name: 1000 * call_s for name, call_s in by_turns(programs, seconds=0, rounds=rounds, calls=CALLS).items()}
 
 
 def _predictor(config: Config) -> Predictor:

@@ -18,11 +18,12 @@ from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, pla
 from pmd_jax.predict.images import as_picture
 from pmd_jax.runtime.errors import CheckpointError, ConfigError, InputError
 from pmd_jax.runtime.files import given_path
+from pmd_jax.runtime.packaged import find, packaged
 
 if TYPE_CHECKING:
     from pmd_jax.models.saved_model import SavedModel
 
-DEMO = Path(__file__).resolve().parents[2] / "checkpoints" / "demo"  # comes with the repository
+DEMO = packaged("checkpoints/demo")
 
 
 class Predictor:
@@ -104,7 +105,7 @@ def load(path: str | Path | None = None, engine: str | None = None, threads: int
     with a sentence on stderr.
 
     Args:
-        path: an export's folder; None for the demo network that comes with the package.
+        path: an export's folder, see `export_folder`.
         engine: "onnx" or "jax"; None: the one for this machine.
         threads: ONNX Runtime uses at most so many; None: as many as there are cores to use.
 
@@ -116,7 +117,7 @@ def load(path: str | Path | None = None, engine: str | None = None, threads: int
     """
     if engine is not None and engine not in ENGINES:
         raise InputError(f"engine = {engine!r}: choose from {', '.join(ENGINES)}, or leave it out.")
-    folder = _folder(path)
+    folder = export_folder(path)
     description = _describe_student(folder)
     if (engine or preferred()) == "onnx":
         try:
@@ -140,15 +141,22 @@ def read_student(path: str | Path | None = None) -> SavedModel:
     """The network of an export folder that sees RGB, with its weights. Arguments and errors as `load`."""
     from pmd_jax.models import saved_model
 
-    folder = _folder(path)
+    folder = export_folder(path)
     _describe_student(folder)
     return saved_model.read(folder)
 
 
-def _folder(path: str | Path | None) -> Path:
-    if path is None and not DEMO.is_dir():
-        raise CheckpointError(f"There is no demo network at {DEMO}: install the checkout, or name an export folder.")
-    return DEMO if path is None else given_path(path)
+def export_folder(path: str | Path | None) -> Path:
+    """An export's folder as somebody named it; None, and "checkpoints/demo" in any folder, is the demo network.
+
+    Raises:
+        CheckpointError: the demo network is missing.
+    """
+    if path is not None:
+        return find(given_path(path))
+    if not DEMO.is_dir():
+        raise CheckpointError(f"There is no demo network at {DEMO}: install pmd_jax again, or name an export folder.")
+    return DEMO
 
 
 def _describe_student(folder: Path) -> Description:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 import types
-from pathlib import Path
 
 from pmd_jax.runtime.errors import InputError
+from pmd_jax.runtime.packaged import packaged
 
-DATASETS = Path(__file__).resolve().parents[2] / "datasets"
+DATASETS = packaged("datasets")
 
 
 def register_datasets() -> None:
-    """Makes `datasets/` importable as `pmd_datasets`.
+    """Makes `datasets/` importable as `pmd_datasets`, wherever it lies.
 
     A package called `datasets` would hide Hugging Face's, so the folder has no `__init__.py` and is mounted under a
     name of our own. Worker processes call this first (`initializer=`), for they unpickle functions by module name.
@@ -32,8 +32,6 @@ def builder_class(name: str):
         InputError: there is no such data set.
     """
     register_datasets()
-    if not DATASETS.is_dir():
-        raise InputError(f"There are no builders in {DATASETS}: install the checkout with `pip install -e .`.")
     if not (DATASETS / name / f"{name}_dataset_builder.py").is_file():
         known = ", ".join(sorted(p.parent.name for p in DATASETS.glob("*/*_dataset_builder.py")))
         raise InputError(f"Unknown data set {name!r}. Known: {known}.")

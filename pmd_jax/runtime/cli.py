@@ -25,6 +25,7 @@ from pmd_jax.runtime.errors import (
     Preempted,
     sentence_of,
 )
+from pmd_jax.runtime.packaged import install_command
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -143,6 +144,5 @@ def require(extra: str, modules: Iterable[str]) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(
-            f"{', '.join(missing)} not found: the extra {extra!r} is not installed. In the checkout: "
-            f"pip install -c requirements-cpu.txt -e '.[{extra}]'"
+            f"{', '.join(missing)} not found: the extra {extra!r} is not installed; {install_command(extra)}"
         )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import jax
 
+from pmd_jax.runtime.packaged import CARRIED, PACKAGE, packaged
+
 
 def hardware() -> dict[str, str]:
     """What this ran on, in words."""
@@ -38,8 +40,9 @@ def versions() -> dict[str, str]:
 
 
 def code_digest() -> str:
-    """Names the state of this package's code: two processes with the same run the same."""
-    folder, digest = Path(__file__).parents[1], hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    """Names the state of this package's code and builders: two processes with the same run the same."""
+    digest = hashlib.blake2b(digest_size=8)
+    for folder in (PACKAGE, packaged("datasets")):
+        for path in sorted(path for path in folder.rglob("*.py") if folder != PACKAGE or CARRIED not in path.parents):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

@@ -11,12 +11,13 @@ from ml_collections import config_flags
 
 from pmd_jax.runtime import cli
 from pmd_jax.runtime.files import given_path, locked
+from pmd_jax.runtime.launch_files import define_config
 from pmd_jax.study import jobs, result_files, results_page
 from pmd_jax.study.definitions import Study, plan
 from pmd_jax.study.result_files import StudyError
 from pmd_jax.study.runner import Folders, record_examples, record_imitation, run_group
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A study of launch/paper/; --config.base.optim.steps=100.")
+CONFIG = define_config("A study of launch/paper/; --config.base.optim.steps=100.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Train with the seeds 0 to this, exclusive.", lower_bound=1)
 ROWS_ONLY = flags.DEFINE_list("rows", [], "These rows of the study only.")
 RENDER = flags.DEFINE_bool("render", False, "Make RESULTS.md and the figures of the JSON files, and train nothing.")
@@ -37,10 +38,8 @@ def run_study(study: Study, folders: Folders) -> None:
     result_files.check_rows(study, folders.results / f"{study.name}.json")
     for group in plan(study, SEEDS.value, ROWS_ONLY.value)[TASK.value :: TASKS.value]:
         run_group(study, group, folders, study_command(), job.run)
-    if study.shows_poses:
-        record_examples(study, folders)
-    if study.probes_layers:
-        record_imitation(study, folders, SEEDS.value)
+    record_examples(study, folders)
+    record_imitation(study, folders, SEEDS.value)
 
 
 def study_command() -> str:

@@ -25,7 +25,7 @@ class Variant:
     """One line of a table.
 
     Attributes:
-        row: the network (rows.py).
+        row: the network, one of `config.methods`.
         title: as the paper names it.
         changes: fields of the configuration that differ from the base, by their command-line name: {"loss.beta": 0.1}.
         published: the paper's figure on each data set ("paper" where it names none), in the study's unit.
@@ -37,6 +37,14 @@ class Variant:
     published: dict[str, float] = field(default_factory=dict)
 
 
+class Probe(NamedTuple):
+    """The variants whose layers are compared: what of the teacher's the student has, and what it could have without."""
+
+    teacher: str
+    student: str
+    baseline: str  # saw no teacher
+
+
 @dataclass
 class Study:
     """A table: its variants on one data set.
@@ -44,14 +52,17 @@ class Study:
     Attributes:
         name: of the launch file and of the JSON file.
         title: of the section in RESULTS.md.
+        short_title: of its parts, where it differs.
         dataset: one of presets.DATASETS.
         base: what all variants share.
         variants: lines of the table, by name; differences are taken to the first.
         figure: what the table shows: "epe_mm" of trained networks, or "ms_per_image" of untrained ones.
         note: what a reader should know.
         heading_level: of the section in RESULTS.md.
-        shows_poses: a few test hands are recorded with the poses of RGB baseline and PMD-Net (Figure 7).
-        probes_layers: how much of the teacher's layers PMD-Net has is measured (`layer_probe`).
+        error_bars: RESULTS.md shows the error along each axis and of each joint.
+        pck_curves: the variants whose PCK curves it shows (Figure 6).
+        poses: the variants whose poses of a few test hands are recorded and shown (Figure 7).
+        probe: the variants whose layers are compared (`layer_probe`), if any are.
     """
 
     name: str
@@ -61,9 +72,17 @@ class Study:
     variants: dict[str, Variant]
     figure: str = "epe_mm"
     note: str = ""
+    short_title: str = ""
     heading_level: int = 2
-    shows_poses: bool = False
-    probes_layers: bool = False
+    error_bars: bool = False
+    pck_curves: tuple[str, ...] = ()
+    poses: tuple[str, ...] = ()
+    probe: Probe | None = None
+
+    @property
+    def command(self) -> str:
+        """What measures it, but for the number of seeds."""
+        return f"python -m pmd_jax.study --config=launch/paper/{self.name}.py:{self.dataset}"
 
 
 # ---- what is to be run
@@ -88,7 +107,7 @@ def resolve(study: Study, name: str, seed: int) -> Config:
         for parent in parents:
             branch = getattr(branch, parent, None)
         if not hasattr(branch, last):
-            raise ConfigError(f"Variant {name!r} of {study.name} changes {path!r}, which is no field of config.py.")
+            raise ConfigError(f"Variant {name!r} of {study.name} changes {path!r}, which is no field.")
         setattr(branch, last, value)
     config.rows, config.seed, config.name = (variant.row,), seed, variant.row
     return as_teacher(config, variant.row) if METHODS[variant.row].modality == "depth" else config

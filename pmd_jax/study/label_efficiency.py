@@ -9,21 +9,20 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import label_free_inputs, paper, scale_schedule
 from pmd_jax.study.definitions import Study, Variant
 
-NAME = "labels"
-ROW_NAMES = ("rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher")
+METHOD_NAMES = ("rgb_baseline", "pmd_net", "pmd_net_unlabelled", "depth_teacher")
 LENGTHS = {"1": "the tables' schedule", "3": "three times as long"}
 ENOUGH = {"rendered": 3}  # times the tables' schedule, which on two cores ends before few labels do (label_steps)
 COUNTS = {"250": 250, "1000": 1000, "3000": 3000, "all": 0}  # 0 as config.data.labelled means it
 
 
-def labels(dataset: str) -> Study:
+def labels(dataset: str = "rendered") -> Study:
     """EPE against the number of labels; variants are called "<row>/<labels>".
 
     With all labels there is nothing left to learn from without one, so that row ends before.
     """
     variants = {
         f"{row}/{count}": Variant(row, f"{METHODS[row].title}, {_words(count)}", {"data.labelled": float(labelled)})
-        for row in ROW_NAMES
+        for row in METHOD_NAMES
         for count, labelled in COUNTS.items()
         if labelled or not METHODS[row].unlabelled
     }
@@ -34,10 +33,10 @@ def labels(dataset: str) -> Study:
         "kept follows from the seed; fewer are a subset of more. At test the true root and scale are known, as in all "
         "tables."
     )
-    return Study(NAME, "How few labels will do", dataset, base, variants, note=note)
+    return Study("labels", "How few labels will do", dataset, base, variants, note=note)
 
 
-def label_steps(dataset: str) -> Study:
+def label_steps(dataset: str = "rendered") -> Study:
     """3,000 labels with the tables' schedule and a longer one: variants are called "<row>/<times the schedule>"."""
     base = label_free_inputs(paper(dataset))
     base.data.labelled = 3000.0
@@ -50,13 +49,13 @@ def label_steps(dataset: str) -> Study:
             "teacher.optim.steps": lasting.teacher.optim.steps,
             "teacher.optim.decay_steps": lasting.teacher.optim.decay_steps,
         }
-        for row in ROW_NAMES:
+        for row in METHOD_NAMES:
             variants[f"{row}/{times}"] = Variant(row, f"{METHODS[row].title}, {title}", changes)
     note = "3,000 labels. A short training does not exhaust the few labels; the unlabelled samples pay in a longer one."
     return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)
 
 
-def label_weights(dataset: str) -> Study:
+def label_weights(dataset: str = "rendered") -> Study:
     """How much the teacher's pose weighs against a label, and the share of a batch without labels, at 3,000 labels."""
     base = label_free_inputs(paper(dataset))
     base.data.labelled, base.data.eval_split = 3000.0, "validation"
@@ -73,7 +72,7 @@ def label_weights(dataset: str) -> Study:
     return Study("label_weights", "Weight and share of unlabelled pairs", dataset, base, variants, note=note)
 
 
-def label_free(dataset: str) -> Study:
+def label_free(dataset: str = "rendered") -> Study:
     """What crops and depths cost that need no joints: all labels, one choice at a time."""
     base = paper(dataset)
     box = {"data.dataset_config": label_free_inputs(paper(dataset)).data.dataset_config}

@@ -11,23 +11,22 @@ import numpy as np
 from pmd_jax.config.methods import METHODS
 from pmd_jax.config.presets import DATASETS
 from pmd_jax.runtime.files import write_bytes
+from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import result_files
 from pmd_jax.study.label_efficiency import (
     COUNTS,
     LENGTHS,
-    NAME,
-    ROW_NAMES,
+    METHOD_NAMES,
     label_free,
     label_steps,
     label_weights,
     labels,
 )
-from pmd_jax.study.statistics import format_ci, interval, markdown
+from pmd_jax.study.statistics import ci_and_seeds, format_ci, interval, paired
 from pmd_jax.viz import charts
 
-Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<labels>" → its figures, as study_results.read gives them
+Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<labels>" → its figures, as result_files.read gives them
 BASELINE, TAUGHT, FEW, ALL = "rgb_baseline", "pmd_net_unlabelled", "3000", "all"
-COMMAND = f"python -m pmd_jax.study --config=launch/paper/{NAME}.py:rendered"
 
 
 def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) -> list[str]:
@@ -40,17 +39,18 @@ def section(results: Path, where: str, facts: Callable[[Rows, list[str]], str]) 
     Raises:
         StudyError: a file is broken.
     """
-    parts = ["## How few labels will do", f"EPE mean in mm. {labels('rendered').note}"]
+    study = labels()
+    parts = [f"## {study.title}", f"EPE mean in mm. {study.note}"]
     for dataset, title in DATASETS.items():
-        file = result_files.read(results / dataset / f"{NAME}.json")
+        file = result_files.read(results / dataset / f"{study.name}.json")
         if rows := file["rows"]:
-            write_bytes(results / dataset / f"{NAME}.svg", _figure(rows))
+            write_bytes(results / dataset / f"{study.name}.svg", _figure(rows))
             heads = {count: _head(count) for count in COUNTS}
-            parts += [f"### How few labels will do on {title}", *_tables(rows, "labels", heads), *_against_all(rows)]
-            parts.append(f"![EPE against the number of labels]({where}/{dataset}/{NAME}.svg)")
+            parts += [f"### {study.title} on {title}", *_tables(rows, "labels", heads), *_against_all(rows)]
+            parts.append(f"![EPE against the number of labels]({where}/{dataset}/{study.name}.svg)")
             parts.append(facts(rows, [result_files.command(file)]))
     if len(parts) == 2:
-        parts.append(f"Not measured. To measure it:\n\n    {COMMAND} --seeds=3")
+        parts.append(f"Not measured. To measure it:\n\n    {study.command} --seeds=3")
     for dataset, title in DATASETS.items():
         study = label_steps(dataset)
         file = result_files.read(results / dataset / f"{study.name}.json")
@@ -73,11 +73,9 @@ def _cost(rows: Rows) -> str:
     lines = []
     for row in rows.values():
         base = first.setdefault(row["row"], row["epe_mm"])
-        worse = [
-            row["epe_mm"][seed] - base[seed] for seed in row["epe_mm"] if seed in base and base is not row["epe_mm"]
-        ]
-        lines.append([row["title"], _cell(list(row["epe_mm"].values()), ".2f"), _cell(worse, "+.2f")])
-    return markdown(["network", "EPE", "difference"], lines)
+        worse = [] if base is row["epe_mm"] else paired(row["epe_mm"], base)
+        lines.append([row["title"], ci_and_seeds(row["epe_mm"].values()), ci_and_seeds(worse, "+.2f")])
+    return markdown_table(["network", "EPE", "difference"], lines)
 
 
 def _epe_mm(rows: Rows, row: str, count: str) -> Mapping[str, float]:
@@ -93,15 +91,15 @@ def _percent(rows: Rows, row: str, count: str, than: str) -> list[float]:
 def _tables(rows: Rows, what: str, heads: Mapping[str, str]) -> list[str]:
     """Each row's error at each column of `heads`, and what it is against the baseline's there."""
     errors, gains = [], []
-    for row in ROW_NAMES:
-        by_column = [list(_epe_mm(rows, row, column).values()) for column in heads]
-        errors.append([METHODS[row].title, *(_cell(values, ".2f") for values in by_column)])
+    for row in METHOD_NAMES:
+        by_column = [_epe_mm(rows, row, column).values() for column in heads]
+        errors.append([METHODS[row].title, *map(ci_and_seeds, by_column)])
         if row != BASELINE:
-            gains.append([METHODS[row].title, *(_cell(_percent(rows, row, key, key), "+.1f") for key in heads)])
+            gains.append([METHODS[row].title, *(ci_and_seeds(_percent(rows, row, key, key), "+.1f") for key in heads)])
     return [
-        markdown([what, *heads.values()], errors),
+        markdown_table([what, *heads.values()], errors),
         "Against the RGB baseline of the same column, seed by seed, in percent:",
-        markdown([what, *heads.values()], gains),
+        markdown_table([what, *heads.values()], gains),
     ]
 
 
@@ -116,17 +114,13 @@ def _against_all(rows: Rows) -> list[str]:
     ]
 
 
-def _cell(values: list[float], form: str) -> str:
-    return f"{format_ci(values, form)}{f' ({len(values)} seeds)' * (len(values) > 1)}" if values else "–"
-
-
 def _head(count: str) -> str:
     return count if count == ALL else f"{int(count):,}"
 
 
 def _figure(rows: Rows) -> bytes:
     points = {}
-    for row in ROW_NAMES:
+    for row in METHOD_NAMES:
         by_place = {place: _epe_mm(rows, row, count) for place, count in enumerate(COUNTS)}
         known = [(place, *interval(by_seed.values())) for place, by_seed in by_place.items() if by_seed]
         if known:

@@ -8,17 +8,21 @@ A variant called "pmd_net/3000" stands as {"pmd_net": {"3000": {…}}}.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pmd_jax.runtime import files
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.study.definitions import Study, identity, resolve
 
-NO_TABLES = ("figure7.json", "imitation.json")  # what lies beside a data set's tables
+POSES, LAYERS = "figure7.json", "imitation.json"  # what lies beside a data set's tables
+HAND_ARRAYS = ("rgb", "depth", "K", "xyz_m")
 ROW_FIELDS = ("title", "row", "config_hash")  # the same for all seeds; every other field of a row is {seed: value}
 
 
@@ -90,7 +94,7 @@ def check_rows(study: Study, path: Path) -> None:
 def find(folder: Path, config_hash: str, seed: int, figure: str) -> dict[str, Any] | None:
     """A run's figures in any of the folder's tables: the rows of one table are also those of others."""
     for path in sorted(folder.glob("*.json")):
-        for row in read(path)["rows"].values() if path.name not in NO_TABLES else ():
+        for row in read(path)["rows"].values() if path.name not in (POSES, LAYERS) else ():
             if row["config_hash"] == config_hash and str(seed) in row.get(figure, {}):
                 return {key: v[str(seed)] for key, v in row.items() if key not in ROW_FIELDS and str(seed) in v}
     return None
@@ -119,7 +123,7 @@ def record(study: Study, path: Path, command: str, name: str, seed: int, figures
 
 
 def read_imitation(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """layer → way (see `pmd_jax.imitation.measure`) → seed → share; empty where there is no file.
+    """layer → way (see `layer_probe.measure`) → seed → share; empty where there is no file.
 
     Raises:
         StudyError: it is there and is no such file.
@@ -145,6 +149,40 @@ def record_imitation(path: Path, seed: int, shares: Mapping[str, Mapping[str, fl
         for way, share in ways.items():
             layers.setdefault(layer, {}).setdefault(way, {})[str(seed)] = share
     write_json(path, {"layers": layers})
+
+
+def read_poses(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
+    """What `record_poses` was given; None where there is no file.
+
+    Raises:
+        StudyError: it is there and is no such file.
+    """
+    if not path.exists():
+        return None
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        hands = {key: _decode(tree[key]) for key in HAND_ARRAYS}
+        return hands, {title: _decode(pose) for title, pose in tree["poses"].items()}
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path} is broken ({type(error).__name__}: {error}); restore it or delete it.") from error
+
+
+def record_poses(path: Path, hands: Mapping[str, np.ndarray], poses: Mapping[str, np.ndarray]) -> None:
+    """Writes test hands, `HAND_ARRAYS` by name, and each network's poses of them, by its title."""
+    tree = {key: _encode(array) for key, array in hands.items()}
+    write_json(path, {**tree, "poses": {title: _encode(pose) for title, pose in poses.items()}})
+
+
+def _encode(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON types."""
+    array = array.astype(array.dtype.newbyteorder("<"))
+    data = base64.b64encode(array.tobytes()).decode()
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "base64": data}
+
+
+def _decode(tree: Mapping[str, Any]) -> np.ndarray:
+    data = np.frombuffer(base64.b64decode(tree["base64"]), np.dtype(tree["dtype"]))
+    return data.reshape(tree["shape"])
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from pmd_jax.config.presets import DATASETS
 from pmd_jax.evaluate import metrics
 from pmd_jax.runtime.files import write_text
+from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import page_figures, page_labels, page_start, result_files
 from pmd_jax.study.definitions import Study
 from pmd_jax.study.paper_tables import SWEEPS, TABLES
-from pmd_jax.study.statistics import format_ci, markdown
+from pmd_jax.study.statistics import format_ci, paired
 
 INTRODUCTION = """\
 # Results
@@ -77,15 +78,15 @@ def _table(make, results: Path, where: str) -> list[str]:
     parts.append(_side_by_side(first, rows))
     for dataset, study in studies.items():
         if rows[dataset]:
-            parts.append(f"{level}# {first.title.split(':')[0]} on {DATASETS[dataset]}")
+            parts.append(f"{level}# {first.short_title or first.title} on {DATASETS[dataset]}")
             parts += _measured(study, rows[dataset], files[dataset].get("command", ""))
-        if study.probes_layers:
-            drawn = page_figures.write(results / dataset, rows[dataset])
-            parts += [f"{caption}:\n\n![{caption}]({where}/{dataset}/{file})" for file, caption in drawn]
-            parts += _imitation(result_files.read_imitation(results / dataset / "imitation.json"))
+        drawn = page_figures.write(results / dataset, study, rows[dataset])
+        parts += [f"{caption}:\n\n![{caption}]({where}/{dataset}/{file})" for file, caption in drawn]
+        if study.probe is not None:
+            parts += _imitation(result_files.read_imitation(results / dataset / result_files.LAYERS))
     missing = [study for dataset, study in studies.items() if len(rows[dataset]) < len(study.variants)]
     if missing:
-        commands = "\n".join(f"    {_command(study)} --seeds=3" for study in missing)
+        commands = "\n".join(f"    {study.command} --seeds=3" for study in missing)
         parts.append(f"To measure what is missing:\n\n{commands}")
     return parts
 
@@ -99,7 +100,7 @@ def _side_by_side(study: Study, rows: Mapping[str, Mapping[str, Any]]) -> str:
         ours = [_cell(rows[dataset].get(name, {}).get(study.figure), digits) for dataset in DATASETS]
         lines.append([variant.title, *published, *ours])
     head = [*(PUBLISHED[key] for key in quoted), *(f"ours, {title}" for title in DATASETS.values())]
-    return markdown(["network", *head], lines)
+    return markdown_table(["network", *head], lines)
 
 
 def _measured(study: Study, rows: Mapping[str, Any], command: str) -> list[str]:
@@ -139,7 +140,9 @@ def _accuracy(study: Study, rows: Mapping[str, Any]) -> str:
         ]
         for row in rows.values()
     ]
-    return markdown(["network", "seeds", "EPE", "difference", "median", f"AUC {auc_range} mm", "config hash"], lines)
+    return markdown_table(
+        ["network", "seeds", "EPE", "difference", "median", f"AUC {auc_range} mm", "config hash"], lines
+    )
 
 
 def _axes(study: Study, rows: Mapping[str, Any]) -> str:
@@ -155,7 +158,7 @@ def _axes(study: Study, rows: Mapping[str, Any]) -> str:
             cells += [_cell(mine, 2), _difference(mine, theirs) if row is not first else ""]
         lines.append(cells)
     head = [text for axis in ("X", "Y", "Z") for text in (f"error in {axis}, mm", "difference")]
-    return markdown(["network", *head], lines)
+    return markdown_table(["network", *head], lines)
 
 
 def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
@@ -173,7 +176,7 @@ def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[
         "share of each layer that is explained on samples that no network was trained on, 1 − (L1 distance) / (L1 "
         "distance of the best constant). Layers before their ReLU unless it says otherwise."
     )
-    return [text, markdown(["the teacher's layer", *ways.values()], lines)]
+    return [text, markdown_table(["the teacher's layer", *ways.values()], lines)]
 
 
 def _times(study: Study, rows: Mapping[str, Any]) -> str:
@@ -188,7 +191,7 @@ def _times(study: Study, rows: Mapping[str, Any]) -> str:
         ]
         for row in rows.values()
     ]
-    return markdown(["network", "repetitions", "ms an image", "difference", "config hash"], lines)
+    return markdown_table(["network", "repetitions", "ms an image", "difference", "config hash"], lines)
 
 
 # ---- figures over seeds
@@ -201,11 +204,8 @@ def _cell(by_seed: Mapping[str, float] | None, digits: int) -> str:
 
 
 def _difference(by_seed: Mapping[str, float], baseline: Mapping[str, float], digits: int = 2) -> str:
-    """Paired over the seeds that both have."""
-    pairs = [by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline]
-    if not pairs:
-        return "–"
-    return format_ci(pairs, f"+.{digits}f")
+    pairs = paired(by_seed, baseline)
+    return format_ci(pairs, f"+.{digits}f") if pairs else "–"
 
 
 def _seeds(by_seed: Mapping[str, float]) -> str:
@@ -229,10 +229,6 @@ def _hardware(described: Mapping[str, str]) -> str:
     return f"{described.get('devices', '?')}, {cores}{cpu}, {described.get('system', '?')}"
 
 
-def _command(study: Study) -> str:
-    return f"python -m pmd_jax.study --config=launch/paper/{study.name}.py:{study.dataset}"
-
-
 def _commands(study: Study, rows: Mapping[str, Any], command: str) -> list[str]:
     """What gives these figures: one command for each number of seeds."""
     counts = {name: max(map(int, row[study.figure])) + 1 for name, row in rows.items()}
@@ -240,5 +236,5 @@ def _commands(study: Study, rows: Mapping[str, Any], command: str) -> list[str]:
     for seeds in sorted(set(counts.values())):
         named = [name for name in rows if counts[name] == seeds]
         only = "" if set(named) == set(study.variants) else f" --rows={','.join(named)}"
-        lines.append(f"{command or _command(study)} --seeds={seeds}{only}")
+        lines.append(f"{command or study.command} --seeds={seeds}{only}")
     return lines

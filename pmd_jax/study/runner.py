@@ -12,7 +12,6 @@ Several devices of a machine: `--jobs=4`. Several machines: start the command on
 
 from __future__ import annotations
 
-import base64
 import copy
 import sys
 from collections.abc import Callable, Mapping
@@ -50,10 +49,10 @@ def run_group(
     """Does what of a group is not in the results yet, and records each run as it ends.
 
     Args:
-        train: `pmd_jax.run.run`.
+        train: `pmd_jax.train.job.run`.
 
     Raises:
-        InputError, Preempted, Diverged: see `pmd_jax.run.run`.
+        InputError, Preempted, Diverged: see `pmd_jax.train.job.run`.
     """
     path = folders.results / f"{study.name}.json"
     missing = [run for run in group if not _is_recorded(study, path, run)]
@@ -112,47 +111,43 @@ def _times(runs: list[Run]) -> dict[str, dict[str, Any]]:
 
 
 def record_examples(study: Study, folders: Folders) -> None:
-    """figure7.json: a few test hands with the poses of baseline and PMD-Net, where seed 0's runs lie here."""
-    poses, shared = {}, {}
-    for name in ("rgb_baseline", "pmd_net"):
+    """figure7.json: a few test hands with the poses of `study.poses`, where seed 0's runs of all of them lie here."""
+    poses, hands = {}, {}
+    for name in study.poses:
         config = resolve(study, name, 0)
         path = run_folder(folders.runs, config) / "examples.npz"
         if not path.is_file():
             return
         saved = read_arrays(path)
         chosen = np.linspace(0, len(saved["rgb"]) - 1, EXAMPLES).astype(int)
-        poses[METHODS[name].title] = saved[f"pose_{name}"][chosen]
-        shared = {key: saved[key][chosen] for key in ("rgb", "depth", "K", "xyz_m")}
-    tree = {key: encode(array) for key, array in shared.items()}
-    with locked(folders.lock):
-        named = {title: encode(pose) for title, pose in poses.items()}
-        result_files.write_json(folders.results / "figure7.json", {**tree, "poses": named})
+        row = study.variants[name].row
+        poses[METHODS[row].title] = saved[f"pose_{row}"][chosen]
+        hands = {key: saved[key][chosen] for key in result_files.HAND_ARRAYS}
+    if poses:
+        with locked(folders.lock):
+            result_files.record_poses(folders.results / result_files.POSES, hands, poses)
 
 
 def record_imitation(study: Study, folders: Folders, seeds: int) -> None:
-    """imitation.json: what of the teacher's layers PMD-Net took over, for each seed whose runs lie here."""
+    """imitation.json: what of the teacher's layers the student took over, for each seed whose runs lie here."""
+    if study.probe is None:
+        return
     from pmd_jax.models import saved_model
     from pmd_jax.runtime import sharding
     from pmd_jax.study import layer_probe
     from pmd_jax.train.splits import prepare_once, read_splits
 
-    path, splits = folders.results / "imitation.json", None
+    path, splits = folders.results / result_files.LAYERS, None
     for seed in range(seeds):
-        configs = {name: resolve(study, name, seed) for name in ("depth_teacher", "pmd_net", "rgb_baseline")}
-        exports = [run_folder(folders.runs, config) / name / "export" for name, config in configs.items()]
+        configs = [resolve(study, name, seed) for name in study.probe]
+        exports = [run_folder(folders.runs, config) / config.rows[0] / "export" for config in configs]
         if result_files.has_imitation(path, seed) or not all(folder.is_dir() for folder in exports):
             continue
         if splits is None:
-            splits = read_splits(configs["pmd_net"], prepare_once(configs["pmd_net"]))
+            _, student_config, _ = configs
+            splits = read_splits(student_config, prepare_once(student_config))
         held_out = splits.test if splits.validation is None else splits.validation
         teacher, student, baseline = (saved_model.read(folder) for folder in exports)
         shares = layer_probe.measure(teacher, student, baseline, splits.train, held_out, sharding.make_mesh())
         with locked(folders.lock):
             result_files.record_imitation(path, seed, shares)
-
-
-def encode(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON types; `page_figures.decode` is the inverse."""
-    array = array.astype(array.dtype.newbyteorder("<"))
-    data = base64.b64encode(array.tobytes()).decode()
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "base64": data}

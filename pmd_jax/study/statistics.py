@@ -1,8 +1,8 @@
-"""Figures over seeds, and tables in Markdown: what the sections of RESULTS.md share."""
+"""Figures over seeds: what the sections of RESULTS.md share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from scipy import stats
@@ -24,7 +24,14 @@ def format_ci(values: Iterable[float], form: str = ".2f") -> str:
     return f"{mean:{form}} ± {half:{form.lstrip('+')}}" if len(values) > 1 else f"{mean:{form}} (one seed)"
 
 
-def markdown(head: list[str], lines: list[list[str]]) -> str:
-    """A table."""
-    ruled = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in ruled)
+def ci_and_seeds(values: Iterable[float], form: str = ".2f") -> str:
+    """`format_ci` and of how many seeds it is; a dash for none."""
+    values = list(values)
+    if not values:
+        return "–"
+    return format_ci(values, form) + (f" ({len(values)} seeds)" if len(values) > 1 else "")
+
+
+def paired(ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[float]:
+    """Differences over the seeds that both have."""
+    return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]

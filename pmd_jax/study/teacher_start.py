@@ -11,13 +11,13 @@ from pmd_jax.config.presets import paper
 from pmd_jax.study.definitions import Study, Variant
 
 STARTS = {"same": "the same start", "apart": "starts drawn apart"}  # values of config.teacher.start
-ROW_NAMES = ("depth_teacher", "pmd_net")
+METHOD_NAMES = ("depth_teacher", "pmd_net")
 
 
-def teacher_start(dataset: str) -> Study:
+def teacher_start(dataset: str = "rendered") -> Study:
     """The baseline, and teacher and student both ways; variants are called "<row>/<config.teacher.start>"."""
     variants = {"rgb_baseline": Variant("rgb_baseline", METHODS["rgb_baseline"].title)}
-    for row in ROW_NAMES:
+    for row in METHOD_NAMES:
         for start, words in STARTS.items():
             variants[f"{row}/{start}"] = Variant(row, f"{METHODS[row].title}, {words}", {"teacher.start": start})
     note = (

@@ -19,7 +19,7 @@ def test_measure(monkeypatch):
 
 def test_packed_takes_less_than_half():
     """As measured, at the full-size network's number of arrays."""
-    rows = json.loads(host_time.RESULTS.read_text(encoding="utf-8"))["host"]
+    rows = json.loads(host_time.FILE.read_text(encoding="utf-8"))["host"]
     assert [row["devices"] for row in rows] == list(host_time.DEVICES)
     for row in rows:
         assert row["state_arrays"] == 453

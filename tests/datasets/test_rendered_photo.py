@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from pmd_jax import prepare
-from pmd_jax.data import hand
+from pmd_jax.data import cropping, hand
 
 prepare.register_datasets()
 
@@ -54,7 +54,7 @@ def test_sample_is_the_same_in_every_batch():
 def test_labels_project_into_the_picture(crops):
     K, xyz = crops["K"].astype(np.float64), crops["xyz"].astype(np.float64)
     np.testing.assert_allclose(hand.project(xyz, K), crops["uv"], atol=2e-3)
-    boxes = np.array([hand.crop_box(uv.astype(np.float64)) for uv in crops["uv"]])
+    boxes = np.array([cropping.crop_box(uv.astype(np.float64)) for uv in crops["uv"]])
     np.testing.assert_allclose(boxes, np.broadcast_to([0, 0, 128], boxes.shape), atol=1e-2)
     assert (xyz[..., 2] > 0.12).all()
 

@@ -205,7 +205,7 @@ def test_a_checkpoint_of_another_version(tiny_export, tmp_path):
 
 def test_without_a_path_it_is_the_demo_network(tiny_export, tmp_path, monkeypatch):
     monkeypatch.setattr(predictor, "DEMO", tmp_path / "demo")
-    with pytest.raises(CheckpointError, match=r"no demo network at .*demo: install the checkout, or name"):
+    with pytest.raises(CheckpointError, match=r"no demo network at .*demo: install pmd_jax again, or name"):
         pmd_jax.load()
     shutil.copytree(tiny_export, tmp_path / "demo")
     assert pmd_jax.load().row == "rgb_baseline"

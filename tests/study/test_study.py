@@ -491,5 +491,5 @@ def test_times_of_three_structures(tmp_path):
 
     config = paper("rendered", "pmd_net_refine")
     config.model.width = 4
-    times = ms_per_image({"pmd_net_refine": config}, repeats=3, warm_up=1)
+    times = ms_per_image({"pmd_net_refine": config}, rounds=1)
     assert 0 < times["pmd_net_refine"] < 1000

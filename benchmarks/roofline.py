@@ -12,21 +12,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import flops, ours
-from benchmarks.measure import by_turns, peak_bytes_per_s, peak_flops_per_s
+from benchmarks import flops, jax_step
+from benchmarks.measure import peak_bytes_per_s, peak_flops_per_s
 from pmd_jax.config.methods import METHODS
 from pmd_jax.models.network import compute_dtype
+from pmd_jax.runtime.timing import by_turns
 
 ROW = "pmd_net"
 NAMED = 8  # costs that the profile names
 
 
-def measure(size: ours.Size, seconds: float) -> dict[str, Any]:
+def measure(size: jax_step.Size, seconds: float) -> dict[str, Any]:
     """The step's work by our count and by XLA's, the peaks, the least time, and the share of it that is reached."""
     row, dtype = METHODS[ROW], compute_dtype(size.config.compute_dtype)
     work = flops.step_cost(size.config.model, row, METHODS["depth_teacher"], size.batch, jnp.dtype(dtype).itemsize)
     peaks = {"flops_per_s": peak_flops_per_s(dtype), "bytes_per_s": peak_bytes_per_s()}
-    job = ours.training(size.config, ROW, size.batch)
+    job = jax_step.training(size.config, ROW, size.batch)
     step_s = by_turns({"ours": job}, seconds=seconds)["ours"]
     least_s = work.roofline_seconds(**peaks)
     counted_by_xla = job.lowered().cost_analysis() or {}

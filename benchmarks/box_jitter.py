@@ -1,17 +1,16 @@
-"""Does it help to train with boxes that do not fit and other light? → benchmarks/results/careless_boxes.json.
+"""Does it help to train with jittered boxes and light? → benchmarks/results/careless_boxes.json.
 
-    python -m benchmarks.careless_boxes    # ten trainings, an hour on two cores; goes on if stopped
+    python -m benchmarks.box_jitter    # ten trainings, an hour on two cores; goes on if stopped
 
 A small PMD-Net without and with both (pmd_jax/data/jitter.py), as short as launch/rendered_small.py and as long as
 launch/demo_network.py: equal steps, samples and seeds, and one teacher for all of a length. Then all on the pictures of
-whole_pictures.py. The tables of docs/numbers.md come from the file.
+full_images.py. The tables of docs/numbers.md come from the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,19 +20,21 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmarks import RESULTS, ROOT, page
-from benchmarks.whole_pictures import PAGE, Hands, boxes_that_do_not_fit, crops_at, draw, epe_mm
+from benchmarks import RESULTS, ROOT
+from benchmarks.full_images import PAGE, Hands, box_errors, crops_at, draw, epe_mm
+from benchmarks.measure import publish
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data.jitter import jitter_crops
 from pmd_jax.predict.predictor import Predictor, load
+from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study.statistics import format_ci
 
 FILE = RESULTS / "careless_boxes.json"
 MARKS = ("<!-- careless:begin -->", "<!-- careless:end -->")
 LENGTHS = {"rendered_small": 3, "demo_network": 1}  # files of launch/, and the seeds of each
 PLAIN = {"box_shift": 0.0, "box_scale": 1.0, "light": 0.0}
-CARELESS = {"box_shift": 0.1, "box_scale": 1.25, "light": 0.2}
-TRAININGS = {"plain": PLAIN, "careless": CARELESS}
+JITTERED = {"box_shift": 0.1, "box_scale": 1.25, "light": 0.2}
+TRAININGS = {"plain": PLAIN, "careless": JITTERED}  # names in the JSON file
 
 
 def train(runs: Path, length: str, row: str, name: str, *overrides: str) -> Path:
@@ -52,7 +53,7 @@ def train(runs: Path, length: str, row: str, name: str, *overrides: str) -> Path
 
 def errors(network: Predictor, hands: Hands) -> dict[str, float]:
     """EPE in millimetres by what is wrong with the crops."""
-    boxes = boxes_that_do_not_fit(network, hands)
+    boxes = box_errors(network, hands)
     scaled = {row["scale"]: row["epe_mm"] for row in boxes["scale"]}
     dim = other_light(crops_at(hands, hands.boxes))
     return {
@@ -67,7 +68,7 @@ def errors(network: Predictor, hands: Hands) -> dict[str, float]:
 def other_light(crops: UInt8[np.ndarray, "n 64 64 3"]) -> UInt8[np.ndarray, "n 64 64 3"]:
     """The crops, each under a lamp of its own, as strange as those of the training."""
     keys = jax.random.split(jax.random.key(1), len(crops))
-    return np.asarray(jitter_crops(crops, keys, AugmentConfig(light=CARELESS["light"])))
+    return np.asarray(jitter_crops(crops, keys, AugmentConfig(light=JITTERED["light"])))
 
 
 def measure(runs: Path, count: int, overrides: list[str]) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def measure(runs: Path, count: int, overrides: list[str]) -> dict[str, Any]:
             wishes += [f"--config.seed={seed}", f"--config.teacher.checkpoint={teacher}", *overrides]
             network = load(train(runs, length, "pmd_net", f"{name}_{seed}", *wishes))
             found[length][name][str(seed)] = errors(network, hands)
-    return {"hands": count, "careless": CARELESS, "epe_mm": found}
+    return {"hands": count, "careless": JITTERED, "epe_mm": found}
 
 
 def render(measured: dict[str, Any]) -> str:
@@ -93,28 +94,26 @@ def render(measured: dict[str, Any]) -> str:
         f"{measured['date']}, commit {measured['commit']}. The figures are in benchmarks/results/careless_boxes.json."
     ]
     for length, found in result["epe_mm"].items():
-        plain, careless = (list(found[name].values()) for name in TRAININGS)
+        plain, jittered = (list(found[name].values()) for name in TRAININGS)
         rows = []
         for case in plain[0]:
-            pairs = [after[case] - before[case] for before, after in zip(plain, careless, strict=True)]
-            sides = (format_ci((seed[case] for seed in seeds), ".1f") for seeds in (plain, careless))
+            pairs = [after[case] - before[case] for before, after in zip(plain, jittered, strict=True)]
+            sides = (format_ci((seed[case] for seed in seeds), ".1f") for seeds in (plain, jittered))
             rows.append((case, *sides, format_ci(pairs, "+.1f")))
-        parts.append(page.table((f"wrong with the crop (launch/{length}.py)", "without", "with", "difference"), rows))
+        parts.append(
+            markdown_table((f"wrong with the crop (launch/{length}.py)", "without", "with", "difference"), rows)
+        )
     return "\n\n".join(parts)
 
 
 def main() -> None:
     """Trains, measures, writes the file and the page's section."""
-    from benchmarks.measure import circumstances, machine, rounded
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/careless_boxes"), help="(%(default)s)")
     parser.add_argument("--hands", type=int, default=1000)
     options, overrides = parser.parse_known_args()  # what is left goes to the trainings
     result = measure(options.runs.resolve(), options.hands, overrides)
-    content = {"hardware": machine(), **circumstances(), "result": result}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
+    publish(FILE, PAGE, MARKS, render, result=result)
 
 
 if __name__ == "__main__":

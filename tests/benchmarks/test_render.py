@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from benchmarks import RESULTS, ROOT, page, run
-from benchmarks.measure import by_turns, slug
+from benchmarks import RESULTS, ROOT, render, run
+from benchmarks.measure import slug
 
 FIXED_NAMES = {
     "train_step_full_ratio": 0.9,
@@ -46,14 +46,14 @@ def recorded() -> dict:
 
 
 def test_the_page_is_rendered_from_the_files_byte_for_byte():
-    text = page.PAGE.read_text()
-    begin, end = page.MARKS
+    text = render.PAGE.read_text()
+    begin, end = render.MARKS
     assert text.count(begin) == text.count(end) == 1
-    assert text.split(begin)[1].split(end)[0] == f"\n{page.render()}\n"
+    assert text.split(begin)[1].split(end)[0] == f"\n{render.render()}\n"
 
 
 def test_rendering_needs_no_library_that_computes():
-    code = "import sys, benchmarks.page; sys.exit(bool({'jax', 'torch', 'numpy'} & set(sys.modules)))"
+    code = "import sys, benchmarks.render; sys.exit(bool({'jax', 'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -72,7 +72,7 @@ def test_fixed_names():
 
 def test_page_of_made_up_measurements(tmp_path):
     (tmp_path / "some_cpu_2_cores.json").write_text(json.dumps(recorded()))
-    text = page.render(tmp_path)
+    text = render.render(tmp_path)
     assert "| stage II step, full size, batch 16, images/s | 8.0 | PyTorch: 8.9 | 0.90 |" in text
     assert (
         "| stage II step, full size, batch 16, images/s | 8.0 | torch.compile: NoCompiler: there is none | – |" in text
@@ -106,13 +106,6 @@ def test_pieces_are_recorded_as_they_end_and_not_measured_twice(tmp_path, monkey
     run.measure(["input"], path, HARDWARE)
     assert measured == ["input_wait", "other", "input_wait"]
     assert "[1/1] input_wait" in capsys.readouterr().out
-
-
-def test_programs_take_turns_and_the_first_call_does_not_count():
-    calls: list[str] = []
-    times = by_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0, rounds=2, calls=2)
-    assert calls == ["a", "b", "a", "a", "b", "b", "a", "a", "b", "b"]
-    assert 0 <= times["a"] < 0.1
 
 
 def test_file_names_of_machines():

@@ -1,6 +1,6 @@
-"""How well the next box follows a hand in a video, and what that costs → benchmarks/results/following.json.
+"""How well a hand is tracked through a video, and what that costs → benchmarks/results/following.json.
 
-    python -m benchmarks.following    # a minute on two cores
+    python -m benchmarks.tracking    # a minute on two cores
 
 Films of rendered hands of the test stream in the camera of STB (640 × 480), of which each picture's true box is known:
 a hand that stands still, one that moves sideways, one that comes nearer and goes away, all with noise on each picture.
@@ -9,7 +9,6 @@ The first box is the true one. The table of docs/numbers.md comes from the file.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,13 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from benchmarks import RESULTS, page
-from benchmarks.whole_pictures import CAMERA, PAGE
+from benchmarks import RESULTS
+from benchmarks.full_images import CAMERA, PAGE
+from benchmarks.measure import publish
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.pipeline import InferenceOptions, predict_video
 from pmd_jax.predict.predictor import Predictor, load
 from pmd_jax.prepare.registry import register_datasets
+from pmd_jax.runtime.markdown import markdown_table
 
 FILE = RESULTS / "following.json"
 MARKS = ("<!-- following:begin -->", "<!-- following:end -->")
@@ -70,7 +71,7 @@ def film(index: int, way: Callable[[int], tuple[float, float]], frames: int, cam
     return Film(pictures, boxes)
 
 
-def followed(network: Predictor, shown: Film) -> list[tuple[float, float]]:
+def tracked_boxes(network: Predictor, shown: Film) -> list[tuple[float, float]]:
     """Each picture's box against the true one: how many times as large, and how far its middle is off, in its sides."""
     found = predict_video(network, shown, InferenceOptions(box=shown.boxes[0]))  # pyright: ignore[reportArgumentType]
     return [_against(one.hand.box, true) for one, true in zip(found, shown.boxes, strict=True)]
@@ -83,14 +84,14 @@ def _against(box: CropBox, true: CropBox) -> tuple[float, float]:
 
 def measure(network: Predictor) -> dict[str, Any]:
     """Sizes and places of the boxes at the films' ends and in between, and the time a picture takes."""
-    followed(network, film(0, WAYS["stands still"], 2, CAMERA))  # compiles
+    tracked_boxes(network, film(0, WAYS["stands still"], 2, CAMERA))  # compiles
     rows, seconds = {}, []
     for name, way in WAYS.items():
         runs = []
         for index in range(HANDS):
             shown = film(index, way, FRAMES, CAMERA)
             began = time.perf_counter()
-            runs.append(followed(network, shown))
+            runs.append(tracked_boxes(network, shown))
             seconds.append((time.perf_counter() - began) / FRAMES)
         size, off = np.moveaxis(np.array(runs), -1, 0)  # each (hands, pictures)
         rows[name] = {
@@ -127,7 +128,7 @@ def render(measured: dict[str, Any]) -> str:
             f"picture takes {1000 * result['picture_s']:.0f} ms, following and network together, and "
             f"{1000 * result['slowest_film_picture_s']:.0f} ms in the slowest film. The figures are in "
             "benchmarks/results/following.json.",
-            page.table(
+            markdown_table(
                 ("the hand", "box's side over the true one, mean (least to most)", "middle off, of its side (most)"),
                 rows,
             ),
@@ -137,11 +138,7 @@ def render(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measures, writes the file and the page's section."""
-    from benchmarks.measure import circumstances, machine, rounded
-
-    content = {"hardware": machine(), **circumstances(), "result": measure(load())}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
+    publish(FILE, PAGE, MARKS, render, result=measure(load()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trainings with and without careless boxes: what differs between them, and that the page shows the file."""
+"""Trainings with and without jittered boxes and light: what differs between them, and that the page shows the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import careless_boxes, whole_pictures
+from benchmarks import box_jitter, full_images
 from pmd_jax.predict.predictor import load
 
 
@@ -26,18 +26,18 @@ def trained(monkeypatch, tiny_export):
 
     monkeypatch.setattr(subprocess, "run", run)
     network = load(tiny_export)
-    monkeypatch.setattr(careless_boxes, "load", lambda _: network)
+    monkeypatch.setattr(box_jitter, "load", lambda _: network)
     return calls
 
 
 def test_the_two_differ_in_boxes_and_light_alone_and_are_trained_once(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(careless_boxes, "LENGTHS", {"rendered_small": 1})
-    found = careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"]
-    assert careless_boxes.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"] == found
+    monkeypatch.setattr(box_jitter, "LENGTHS", {"rendered_small": 1})
+    found = box_jitter.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"]
+    assert box_jitter.measure(tmp_path, 2, [])["epe_mm"]["rendered_small"] == found
     teacher, plain, careless = trained
     assert "--config.rows=('depth_teacher',)" in teacher
-    fields = {f"--config.augment.{name}={value}" for name, value in careless_boxes.CARELESS.items()}
-    none = {f"--config.augment.{name}={value}" for name, value in careless_boxes.PLAIN.items()}
+    fields = {f"--config.augment.{name}={value}" for name, value in box_jitter.JITTERED.items()}
+    none = {f"--config.augment.{name}={value}" for name, value in box_jitter.PLAIN.items()}
     assert {*careless} - {*plain} == fields | {f"--workdir={tmp_path / 'rendered_small' / 'careless_0'}"}
     assert {*plain} - {*careless} == none | {f"--workdir={tmp_path / 'rendered_small' / 'plain_0'}"}
     assert found["plain"] == found["careless"]  # one network stands for both here
@@ -45,14 +45,14 @@ def test_the_two_differ_in_boxes_and_light_alone_and_are_trained_once(trained, t
 
 
 def test_other_light_is_the_same_each_time_and_changes_each_crop():
-    hands = whole_pictures.draw(2)
-    crops = whole_pictures.crops_at(hands, hands.boxes)
-    lit = careless_boxes.other_light(crops)
-    np.testing.assert_array_equal(lit, careless_boxes.other_light(crops))
+    hands = full_images.draw(2)
+    crops = full_images.crops_at(hands, hands.boxes)
+    lit = box_jitter.other_light(crops)
+    np.testing.assert_array_equal(lit, box_jitter.other_light(crops))
     assert (np.abs(lit.astype(int) - crops).mean((1, 2, 3)) > 1).all()
 
 
 def test_the_page_shows_the_file():
-    begin, end = careless_boxes.MARKS
-    shown = careless_boxes.PAGE.read_text().split(begin)[1].split(end)[0].strip()
-    assert shown == careless_boxes.render(json.loads(careless_boxes.FILE.read_text()))
+    begin, end = box_jitter.MARKS
+    shown = box_jitter.PAGE.read_text().split(begin)[1].split(end)[0].strip()
+    assert shown == box_jitter.render(json.loads(box_jitter.FILE.read_text()))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks import following
+from benchmarks import tracking
 from pmd_jax.predict.predictor import load
 
 SMALL = {"width": 320, "height": 240, "fx": 304.0, "fy": 304.0, "cx": 160.0, "cy": 120.0}
@@ -18,22 +18,22 @@ def network():
 
 
 def test_a_hand_that_stands_still_keeps_its_box_within_a_tenth(network):
-    shown = following.film(3, following.WAYS["stands still"], 60, SMALL)
-    for size, off in following.followed(network, shown):
+    shown = tracking.film(3, tracking.WAYS["stands still"], 60, SMALL)
+    for size, off in tracking.tracked_boxes(network, shown):
         assert size == pytest.approx(1, abs=0.1)
         assert off < 0.05
 
 
 def test_a_hand_that_moves_steadily_is_followed(network):
     """By 75 pixels, half its box."""
-    shown = following.film(0, lambda t: (2.5 * (t - 15), 1.0), 31, SMALL)
+    shown = tracking.film(0, lambda t: (2.5 * (t - 15), 1.0), 31, SMALL)
     assert shown.boxes[-1].x0 - shown.boxes[0].x0 == pytest.approx(75, abs=5)
-    for size, off in following.followed(network, shown):
+    for size, off in tracking.tracked_boxes(network, shown):
         assert size == pytest.approx(1, abs=0.1)
         assert off < 0.1
 
 
 def test_the_page_shows_the_file():
-    begin, end = following.MARKS
-    shown = following.PAGE.read_text().split(begin)[1].split(end)[0].strip()
-    assert shown == following.render(json.loads(following.FILE.read_text()))
+    begin, end = tracking.MARKS
+    shown = tracking.PAGE.read_text().split(begin)[1].split(end)[0].strip()
+    assert shown == tracking.render(json.loads(tracking.FILE.read_text()))

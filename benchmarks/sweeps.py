@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ROOT, flops, ours
-from benchmarks.measure import by_turns
+from benchmarks import ROOT, flops, jax_step
 from pmd_jax.config import Config
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.loader import training_batches
+from pmd_jax.runtime.timing import by_turns
 from reference.made_up_columns import make_batch
 
 ROW = "pmd_net"
@@ -41,7 +41,7 @@ def with_width(config: Config, widths: Sequence[int], batch: int, seconds: float
 
 
 def _step(config: Config, batch: int, seconds: float) -> dict[str, float]:
-    job = ours.training(config, ROW, batch)
+    job = jax_step.training(config, ROW, batch)
     step_s = by_turns({"ours": job}, seconds=seconds)["ours"]
     plan = job.lowered().compile().memory_analysis()
     assert plan is not None
@@ -60,7 +60,7 @@ def with_data(columns: Columns, times: Sequence[int], batch: int, seconds: float
         larger = columns.take(np.tile(np.arange(len(columns)), factor))
         batches = training_batches(larger, steps=1_000_000, batch=batch, seed=0)
         batch_s = by_turns({"ours": lambda batches=batches: next(batches)}, seconds=seconds)["ours"]
-        size = sum(column.nbytes for column in larger[:-1])  # the names are Python strings
+        size = sum(getattr(larger, name).nbytes for name in larger.names() if name != "key")  # Python strings
         rows.append(
             {"samples": len(larger), "memory_mb": size / MEGA, "batch_s": batch_s, "samples_per_s": batch / batch_s}
         )
@@ -75,7 +75,7 @@ def with_devices(devices: Sequence[int], batch: int, seconds: float) -> list[dic
     rows = []
     for count in devices:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
-        command = [sys.executable, "-m", "benchmarks.growth", str(count), str(batch), str(seconds)]
+        command = [sys.executable, "-m", "benchmarks.sweeps", str(count), str(batch), str(seconds)]
         done = subprocess.run(
             command, cwd=ROOT, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True, check=True
         )
@@ -84,7 +84,7 @@ def with_devices(devices: Sequence[int], batch: int, seconds: float) -> list[dic
 
 
 def _on_devices(count: int, batch: int, seconds: float) -> dict[str, float]:
-    job = ours.Training(ours.sizes()["demo"].config, ROW, make_batch(batch), devices=count)
+    job = jax_step.Training(jax_step.sizes()["demo"].config, ROW, make_batch(batch), devices=count)
     step_s = by_turns({"ours": job}, seconds=seconds)["ours"]
     return {"step_s": step_s, "images_per_s": batch / step_s}
 

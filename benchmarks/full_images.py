@@ -1,7 +1,7 @@
-"""What whole pictures cost a network, in millimetres, pixels and time → benchmarks/results/whole_pictures.json.
+"""Full images: errors of boxes and of placing, and the predict command's time → benchmarks/results/whole_pictures.json.
 
-    python -m benchmarks.whole_pictures                       # checkpoints/demo; two minutes on two cores
-    python -m benchmarks.whole_pictures --checkpoint=FOLDER   # another export
+    python -m benchmarks.full_images                       # checkpoints/demo; two minutes on two cores
+    python -m benchmarks.full_images --checkpoint=FOLDER   # another export
 
 Boxes that do not fit, joints placed in the picture, and the predict command on a folder. The pictures are rendered
 hands of the test stream, in the camera of STB (640 × 480); no network has seen these scenes in training. The tables of
@@ -11,12 +11,12 @@ docs/numbers.md come from the file.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +24,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from benchmarks import RESULTS, ROOT, page
+from benchmarks import RESULTS, ROOT
+from benchmarks.measure import publish
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.hand_pose import place_hand
 from pmd_jax.predict.predictor import Predictor, load
 from pmd_jax.prepare.registry import register_datasets
+from pmd_jax.runtime.markdown import markdown_table
+from pmd_jax.runtime.timing import by_turns
 
 FILE = RESULTS / "whole_pictures.json"
 PAGE, MARKS = ROOT / "docs" / "numbers.md", ("<!-- pictures:begin -->", "<!-- pictures:end -->")
@@ -71,7 +74,7 @@ def crops_at(hands: Hands, boxes: list[CropBox]) -> UInt8[np.ndarray, "n 64 64 3
     return np.stack([cropping.crop_rgb(rgb, box, 64) for rgb, box in zip(hands.rgb, boxes, strict=True)])
 
 
-def looked_at(network: Predictor, hands: Hands, boxes: list[CropBox]) -> Float[np.ndarray, "n 21 3"]:
+def predict_at(network: Predictor, hands: Hands, boxes: list[CropBox]) -> Float[np.ndarray, "n 21 3"]:
     """Joints in hand scales for the crops at `boxes`."""
     return network(crops_at(hands, boxes))
 
@@ -82,11 +85,11 @@ def epe_mm(joints: Float[np.ndarray, "n 21 3"], hands: Hands) -> float:
     return float(1000 * (np.linalg.norm(joints - truth.pose, axis=-1) * truth.scale_m[:, None]).mean())
 
 
-def boxes_that_do_not_fit(network: Predictor, hands: Hands) -> dict[str, list[dict[str, float]]]:
+def box_errors(network: Predictor, hands: Hands) -> dict[str, list[dict[str, float]]]:
     """EPE by shift, the mean over eight directions, and by scale."""
 
     def error(shift: tuple[float, float], scale: float) -> float:
-        return epe_mm(looked_at(network, hands, [moved(box, shift, scale) for box in hands.boxes]), hands)
+        return epe_mm(predict_at(network, hands, [moved(box, shift, scale) for box in hands.boxes]), hands)
 
     by_shift = []
     for share in SHIFTS:
@@ -96,14 +99,14 @@ def boxes_that_do_not_fit(network: Predictor, hands: Hands) -> dict[str, list[di
     return {"shift": by_shift, "scale": [{"scale": scale, "epe_mm": error((0, 0), scale)} for scale in SCALES]}
 
 
-def placing(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
+def placement_errors(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
     """Distance of `uv_px` from the true pixels, by joints, box and what is known; true joints show the rule's part."""
     truth = hand.normalise(hands.xyz_m)
     moved_boxes = [moved(box, (0.1, 0.0), 1.0) for box in hands.boxes]
     cases = [
         ("true", "true", hands.boxes, truth.pose),
-        ("the network's", "true", hands.boxes, looked_at(network, hands, hands.boxes)),
-        ("the network's", "moved right by a tenth", moved_boxes, looked_at(network, hands, moved_boxes)),
+        ("the network's", "true", hands.boxes, predict_at(network, hands, hands.boxes)),
+        ("the network's", "moved right by a tenth", moved_boxes, predict_at(network, hands, moved_boxes)),
     ]
     rows = []
     for whose, box_name, boxes, joints in cases:
@@ -127,10 +130,10 @@ def placing(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
     return rows
 
 
-def command_speed(hands: Hands, count: int, checkpoint: str | None, repeats: int = 3) -> dict[str, float]:
+def command_speed(hands: Hands, count: int, checkpoint: str | None, rounds: int = 3) -> dict[str, float]:
     """The predict command on a folder of JPEGs with boxes; and on half as many, to tell its start from the rest."""
     with tempfile.TemporaryDirectory() as name:
-        whole, half = (_command_s(hands, n, checkpoint, repeats, Path(name)) for n in (count, count // 2))
+        whole, half = (_command_s(hands, n, checkpoint, rounds, Path(name)) for n in (count, count // 2))
     return {
         "pictures": count,
         "command_s": whole,
@@ -139,7 +142,7 @@ def command_speed(hands: Hands, count: int, checkpoint: str | None, repeats: int
     }
 
 
-def _command_s(hands: Hands, count: int, checkpoint: str | None, repeats: int, work: Path) -> float:
+def _command_s(hands: Hands, count: int, checkpoint: str | None, rounds: int, work: Path) -> float:
     """Median seconds of the command."""
     folder, out, boxes = work / f"{count}", work / f"{count}_out", work / f"{count}.jsonl"
     folder.mkdir()
@@ -151,15 +154,12 @@ def _command_s(hands: Hands, count: int, checkpoint: str | None, repeats: int, w
     boxes.write_text("\n".join(lines), encoding="utf-8")
     call = [sys.executable, "-m", "pmd_jax.predict", str(folder), f"--boxes={boxes}", f"--out={out}"]
     call += [f"--checkpoint={checkpoint}"] if checkpoint else []
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        subprocess.run(call, check=True, cwd=ROOT, capture_output=True)
-        times.append(time.perf_counter() - began)
+    command = functools.partial(subprocess.run, call, check=True, cwd=ROOT, capture_output=True)
+    spent = by_turns({"command": command}, seconds=0, rounds=rounds)["command"]
     found = len((out / "joints.jsonl").read_text(encoding="utf-8").splitlines())
     if found != count:
         raise RuntimeError(f"The command found {found} hands in {count} pictures")
-    return float(np.median(times))
+    return spent
 
 
 def measure(count: int, pictures: int, checkpoint: str | None) -> dict[str, Any]:
@@ -167,8 +167,8 @@ def measure(count: int, pictures: int, checkpoint: str | None) -> dict[str, Any]
     network, hands = load(checkpoint), draw(count)
     return {
         "hands": count,
-        "boxes": boxes_that_do_not_fit(network, hands),
-        "placing": placing(network, hands),
+        "boxes": box_errors(network, hands),
+        "placing": placement_errors(network, hands),
         "command": command_speed(hands, pictures, checkpoint),
     }
 
@@ -191,9 +191,9 @@ def render(measured: dict[str, Any]) -> str:
             f"{found['hands']:,} rendered hands of the test stream in pictures of 640 × 480; {measured['checkpoint']}; "
             f"{hardware.get('cpu', hardware['platform'])}, {hardware['cores']} cores, {measured['date']}, commit "
             f"{measured['commit']}. The figures are in benchmarks/results/whole_pictures.json.",
-            page.table(("box moved by, of its side", "EPE, mm, mean of 8 directions", "worst direction"), shift),
-            page.table(("box's side, times the true one", "EPE, mm"), scale),
-            page.table(("joints", "box", "known", "`uv_px` off by, px", "of the box's side"), place),
+            markdown_table(("box moved by, of its side", "EPE, mm, mean of 8 directions", "worst direction"), shift),
+            markdown_table(("box's side, times the true one", "EPE, mm"), scale),
+            markdown_table(("joints", "box", "known", "`uv_px` off by, px", "of the box's side"), place),
             f"The command on {speed['pictures']:,} JPEGs with boxes, no overlays: {speed['command_s']:.1f} s, its "
             f"start included ({speed['pictures_per_s_with_start']:.0f} pictures/s). Once started: "
             f"{speed['pictures_per_s']:.0f} pictures/s, decoding included.",
@@ -203,8 +203,6 @@ def render(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measures, writes the file and the page's section."""
-    from benchmarks.measure import circumstances, machine, rounded
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", help="an export's folder (checkpoints/demo)")
     parser.add_argument("--hands", type=int, default=1000)
@@ -212,9 +210,7 @@ def main() -> None:
     options = parser.parse_args()
     result = measure(options.hands, options.pictures, options.checkpoint)
     name = options.checkpoint or "checkpoints/demo"
-    content = {"hardware": machine(), **circumstances(), "checkpoint": name, "result": result}
-    FILE.write_text(json.dumps(rounded(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    page.fill(PAGE, MARKS, render(json.loads(FILE.read_text(encoding="utf-8"))))
+    publish(FILE, PAGE, MARKS, render, checkpoint=name, result=result)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, ROOT
+from pmd_jax.runtime.markdown import markdown_table
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
@@ -52,7 +53,7 @@ def _machine(measured: dict[str, Any]) -> str:
         else hardware["devices"]
     )
     parts = [f"### {name}", _circumstances(pieces)]
-    parts += [table(header, rows) for header, rows in _tables(results) if rows]
+    parts += [markdown_table(header, rows) for header, rows in _tables(results) if rows]
     return "\n\n".join(parts)
 
 
@@ -64,12 +65,6 @@ def _circumstances(pieces: dict[str, Any]) -> str:
         versions |= piece["versions"]
     used = ", ".join(f"{package} {version}" for package, version in versions.items())
     return f"Measured {' and '.join(days)} at commit {', '.join(commits)}; {used}."
-
-
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """In Markdown."""
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _tables(results: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
