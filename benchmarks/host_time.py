@@ -88,7 +88,7 @@ class _Job:
     def loop(self, packed: bool) -> Callable[[], tuple[float, float]]:
         """The loop as it is, with the state packed or not."""
         sample = self.columns.gather(np.zeros(1, int))
-        loop = CompiledStep(self.recipe, self.mesh, self.state, self.teacher, sample, packed)
+        loop = CompiledStep(self.recipe, self.mesh, self.state, sample, packed)
         carry, teacher = loop.begin(self._fresh_state()), loop.teach(self.teacher)
         return self._timed(loop.step, carry, teacher, lambda batch: loop.batch.pack(batch).rows)
 

@@ -1,4 +1,7 @@
-"""Crops in memory to joints in memory: ours as it is loaded and by JAX, PyTorch and ONNX Runtime; and what the parts of the network cost."""
+"""Crops in memory to joints in memory: ours, PyTorch and ONNX Runtime; and what the parts of the network cost.
+
+"ours" is the network as `pmd_jax.load` gives it, "jax" the same run by JAX.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ def measure(size: jax_step.Size, seconds: float, batches: tuple[int, ...] = (1, 
     weights, found = jax.device_get(weights), {}
     by_jax = of_saved_model(SavedModel(ROW, size.config, network, weights))
     graph = saved_model.graph_of(ROW, size.config, weights)
+    assert graph is not None
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     with tempfile.TemporaryDirectory() as folder:
         saved_model.save(Path(folder, "export"), ROW, size.config, weights)

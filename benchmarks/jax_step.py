@@ -17,13 +17,13 @@ from pmd_jax.config import AugmentConfig, Config
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.hand import NUM_JOINTS
 from pmd_jax.data.inputs import Batch
-from pmd_jax.models.network import Weights, build
+from pmd_jax.models.network import build
 from pmd_jax.runtime import sharding
 from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.state import TrainState, create_state
 from pmd_jax.train.step import Recipe
-from pmd_jax.train.teacher_outputs import TeacherOutputs, flip_choices
+from pmd_jax.train.teacher_outputs import ComputedOutputs, Entries, TableOutputs, flip_choices
 from reference.made_up_columns import make_batch
 
 FLIPS = AugmentConfig(flip_horizontal=True, flip_vertical=True)
@@ -43,14 +43,15 @@ def sizes() -> dict[str, Size]:
     return {"demo": Size(small, 32), "half": Size(half, 16), "full": Size(full, 16)}
 
 
-def beginning(config: Config, row: str) -> tuple[Recipe, TrainState, Weights | None]:
+def beginning(config: Config, row: str) -> tuple[Recipe, TrainState, ComputedOutputs | None]:
     """A row's recipe, its state before the first step, and an untrained teacher where one takes part."""
     network, weights = build(config, METHODS[row], config.seed)
-    teacher_network, teacher, its_row = None, None, METHODS[row].teacher
-    if its_row is not None:
-        teacher_network, teacher = build(config, METHODS[its_row], config.seed)
-    recipe = Recipe(METHODS[row], network, teacher_network, optimizer(config.optim), config.loss, config.augment)
-    return recipe, create_state(weights, recipe.optimizer), teacher
+    recipe = Recipe(METHODS[row], network, optimizer(config.optim), config.loss, config.augment)
+    state, its_row = create_state(weights, recipe.optimizer), METHODS[row].teacher
+    if its_row is None:
+        return recipe, state, None
+    teacher_network, teacher = build(config, METHODS[its_row], config.seed)
+    return recipe, state, ComputedOutputs(teacher, teacher_network)
 
 
 class Training:
@@ -66,7 +67,7 @@ class Training:
         recipe, state, teacher = beginning(config, row)
         state = jax.device_put(state, whole)
         teacher = jax.device_put(_table(config, len(batch.rgb)) if cached else teacher, whole)
-        self.loop = CompiledStep(recipe, self.mesh, state, teacher, batch)
+        self.loop = CompiledStep(recipe, self.mesh, state, batch)
         self.carry, self.teacher = self.loop.begin(state), self.loop.teach(teacher)
         self.batch = self.put(batch)
         self.seed = jax.device_put(jnp.int32(config.seed), whole)
@@ -88,11 +89,11 @@ class Training:
         return self.loop.step.lower(self.carry, self.teacher, self.batch, self.seed)
 
 
-def _table(config: Config, samples: int) -> TeacherOutputs:
+def _table(config: Config, samples: int) -> TableOutputs:
     """A teacher's table with made-up numbers: looking up takes as long whatever they are."""
     shape, draw = (samples, len(flip_choices(config.augment))), np.random.default_rng(0)
     entries = ((8 * config.model.width,), (3, 64), (NUM_JOINTS, 3))
-    return TeacherOutputs(*(draw.random((*shape, *entry), np.float32) for entry in entries))
+    return TableOutputs(Entries(*(draw.random((*shape, *entry), np.float32) for entry in entries)))
 
 
 def training(config: Config, row: str, batch: int) -> Training:

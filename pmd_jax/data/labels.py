@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from pmd_jax.config.methods import Method
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.depth_origin import is_measured, map_origin_m
-from pmd_jax.runtime.errors import ConfigError, DataError, InputError
+from pmd_jax.runtime.errors import ConfigError, DataError
 
 
 def subsample_labels(columns: Columns, wanted: float, seed: int) -> Columns:
@@ -88,34 +88,6 @@ def check_depth(row: Method, columns: Columns, what: str) -> None:
             f"{row.title} needs depth, and {blind.sum()} of {len(columns)} {what} samples have none, first "
             f"{columns.key[blind.argmax()]}: leave these samples out, choose data with depth, or leave the row out of "
             "config.rows."
-        )
-
-
-def check_teacher(taught_by: str, its_labels: frozenset[str] | None, columns: Columns) -> None:
-    """Refuses a teacher that has seen labels which the run leaves out or holds out for its choices.
-
-    Args:
-        taught_by: where the teacher lies.
-        its_labels: keys of the samples it was trained on; None where that is not known.
-        columns: the run's training samples.
-
-    Raises:
-        InputError: it knows more labels than the run, or does not say and the run has samples without.
-    """
-    has_label = columns.has_label
-    if its_labels is None and has_label.all():
-        return
-    remedy = (
-        "train one with this run's data.labelled, train_samples, validation and seed, or leave "
-        "config.teacher.checkpoint empty"
-    )
-    if its_labels is None:
-        raise InputError(f"The teacher of {taught_by} does not say which labels it was trained on; {remedy}.")
-    foreign = sorted(its_labels - set(columns.key[has_label]))
-    if foreign:
-        raise InputError(
-            f"The teacher of {taught_by} was trained on {len(foreign)} labels that this run does not use (it has "
-            f"{has_label.sum()} of {len(columns)}), first {foreign[0]}; {remedy}."
         )
 
 

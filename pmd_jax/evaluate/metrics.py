@@ -46,7 +46,7 @@ def auc_key(protocol: EvaluationConfig) -> str:
 
 
 def find_auc(figures: Iterable[str]) -> tuple[str, str]:
-    """The AUC's key among a row's figures, and its range for a table's head: ("auc_20_50", "20–50")."""
+    """The AUC's key among a method's figures, and its range for a table's head: ("auc_20_50", "20–50")."""
     key = next((name for name in figures if name.startswith("auc_")), auc_key(EvaluationConfig()))
     return key, key.removeprefix("auc_").replace("_", "–")
 
@@ -74,7 +74,7 @@ def auc(errors_mm: Float[np.ndarray, "n j"], thresholds_mm: Float[np.ndarray, " 
 def evaluate(
     predicted_m: Float[np.ndarray, "n 21 3"], true_m: Float[np.ndarray, "n 21 3"], protocol: EvaluationConfig
 ) -> dict:
-    """All figures of one row on one split, as JSON types."""
+    """All figures of one method on one split, as JSON types."""
     errors = joint_errors_mm(predicted_m, true_m)
     counted = np.arange(hand.NUM_JOINTS) if protocol.count_root else np.delete(np.arange(hand.NUM_JOINTS), hand.ROOT)
     axis_errors = 1000 * np.abs(np.asarray(predicted_m, np.float64) - true_m)[:, counted].mean((0, 1))

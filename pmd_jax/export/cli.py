@@ -92,12 +92,12 @@ def describe(exported: SavedModel) -> dict[str, Any]:
     from pmd_jax.models.resnet import parameter_count
     from pmd_jax.runtime.environment import hardware
 
-    hashed = hashlib.sha256(exported.row.encode())
+    hashed = hashlib.sha256(exported.method.encode())
     for leaf in jax.tree.leaves(exported.weights):
         hashed.update(jax.device_get(leaf).tobytes())
     return {
-        "row": exported.row,
-        "title": METHODS[exported.row].title,
+        "row": exported.method,
+        "title": METHODS[exported.method].title,
         "parameters": parameter_count(exported.weights.params),
         "weights_sha256": hashed.hexdigest(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -50,7 +50,7 @@ class Format(NamedTuple):
 def in_float32(exported: SavedModel) -> SavedModel:
     """The same network, computing in float32 whatever device this is."""
     config = replace(exported.config, compute_dtype="float32")
-    return exported._replace(network=build(config, METHODS[exported.row], seed=0)[0])
+    return exported._replace(network=build(config, METHODS[exported.method], seed=0)[0])
 
 
 def folded(exported: SavedModel) -> PMDNet:
@@ -78,7 +78,7 @@ def stablehlo(model: PMDNet) -> bytes:
 
 
 def _write_orbax(exported: SavedModel, folder: Path) -> None:
-    saved_model.write(folder, exported.row, exported.config, exported.weights, (), exported.crop_margin)
+    saved_model.write(folder, exported.method, exported.config, exported.weights, (), exported.crop_margin)
 
 
 def _write_stablehlo(exported: SavedModel, folder: Path) -> None:
@@ -86,7 +86,7 @@ def _write_stablehlo(exported: SavedModel, folder: Path) -> None:
 
 
 def _write_onnx(exported: SavedModel, folder: Path) -> None:
-    graph = saved_model.graph_of(exported.row, exported.config, exported.weights)
+    graph = saved_model.graph_of(exported.method, exported.config, exported.weights)
     assert graph is not None  # `needs` makes sure of onnx, `read_student` of RGB
     (folder / "model.onnx").write_bytes(graph)
 

@@ -32,7 +32,7 @@ def find_records(source: Path, exported: SavedModel) -> dict[str, Any] | None:
     for folder in (source, *source.resolve().parents[:2]):
         try:
             records = digest.read_json(folder / RECORDS)
-            if records["config_hash"] == config_hash(exported.config) and exported.row in records["rows"]:
+            if records["config_hash"] == config_hash(exported.config) and exported.method in records["rows"]:
                 return records
         except digest.Damaged as error:
             print(f"{error}: the network's card is written without its figures.", file=sys.stderr)
@@ -48,20 +48,20 @@ def render(exported: SavedModel, summary: dict[str, Any], records: dict[str, Any
         summary: the content of export.json.
         records: of results.json; see `find_records`.
     """
-    config, row = exported.config, METHODS[exported.row]
-    figures = records["rows"][exported.row] if records else {}
+    config, method = exported.config, METHODS[exported.method]
+    figures = records["rows"][exported.method] if records else {}
     auc, auc_range = metrics.find_auc(figures)
     return templates.render(
         "model_card.md",
         config=config,
-        row=row,
-        teacher=METHODS[row.teacher].title if row.teacher else None,
+        method=method,
+        teacher=METHODS[method.teacher].title if method.teacher else None,
         summary=summary,
         records=records,
         figures=figures,
         auc=figures.get(auc),
         auc_range=auc_range,
-        augmentation=_augmentation(config.augment, row.replaces),
+        augmentation=_augmentation(config.augment, method.replaces),
         source=KNOWN.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,

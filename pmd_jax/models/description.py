@@ -21,7 +21,7 @@ DESCRIPTION, WEIGHTS, LABELS_FILE, GRAPH = "network.json", "weights", "labels.tx
 class Description(NamedTuple):
     """What is needed to rebuild the network."""
 
-    row: str
+    method: str  # its name
     config: Config
     crop_margin: float = cropping.MARGIN  # of its training crops (`cropping.crop_margin`)
     graph_sha256: str | None = None  # of `GRAPH`, where there is one
@@ -41,10 +41,10 @@ def describe(folder: Path) -> Description:
             raise CheckpointError(
                 f"{folder} has export format {described['format']}, this version reads {FORMAT}; export it again."
             )
-        row, config = described["row"], from_dict(described["config"])
+        method, config = described["row"], from_dict(described["config"])
         margin = float(described.get("crop_margin", cropping.MARGIN))  # older ones were all cropped around joints
-        if row not in METHODS:
-            raise KeyError(row)
+        if method not in METHODS:
+            raise KeyError(method)
         if not 0 < margin < 100:  # also false for NaN
             raise ValueError(f"crop_margin = {margin}")
         graph = described.get("graph_sha256")
@@ -60,7 +60,7 @@ def describe(folder: Path) -> Description:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{description} is broken ({type(error).__name__}: {error}); export again.") from error
-    return Description(row, config, margin, graph)
+    return Description(method, config, margin, graph)
 
 
 def require_readable(folder: Path) -> None:

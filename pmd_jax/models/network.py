@@ -47,31 +47,31 @@ def compute_dtype(name: str) -> jnp.dtype:
     return jnp.dtype(name)
 
 
-def initial_key(config: Config, row: Method, seed: int) -> jax.Array:
-    """What a row's initial weights are drawn from.
+def initial_key(config: Config, method: Method, seed: int) -> jax.Array:
+    """What a method's initial weights are drawn from.
 
-    Rows of one seed start from the same numbers wherever their shapes agree, so that a baseline and its student differ
-    by the teacher alone. A teacher need not: starting where its student does makes its layers easier to imitate. With
-    `config.teacher.start` at "apart" it is drawn from a key of its own.
+    Methods of one seed start from the same numbers wherever their shapes agree, so that a baseline and its student
+    differ by the teacher alone. A teacher need not: starting where its student does makes its layers easier to imitate.
+    With `config.teacher.start` at "apart" it is drawn from a key of its own.
     """
     key = jax.random.key(seed)
-    is_apart = row.modality == "depth" and config.teacher.start == "apart"
+    is_apart = method.modality == "depth" and config.teacher.start == "apart"
     return jax.random.fold_in(key, 1) if is_apart else key
 
 
-def build(config: Config, row: Method, seed: int) -> tuple[Network, Weights]:
-    """A row's network and its initial weights, which depend on the seed, the architecture and `initial_key` only."""
+def build(config: Config, method: Method, seed: int) -> tuple[Network, Weights]:
+    """A method's network and its initial weights, which depend on the seed, the architecture and `initial_key` only."""
 
     model = PMDNet(
-        1 if row.modality == "depth" else 3,
+        1 if method.modality == "depth" else 3,
         width=config.model.width,
         blocks=tuple(config.model.blocks),
         reading=config.model.reading,
-        heads=row.heads,
-        refine=row.refine,
+        heads=method.heads,
+        refine=method.refine,
         hidden_before_relu=config.model.hidden_before_relu,
         dtype=compute_dtype(config.compute_dtype),
-        rngs=nnx.Rngs(initial_key(config, row, seed)),
+        rngs=nnx.Rngs(initial_key(config, method, seed)),
     )
     model.train()
     training, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)

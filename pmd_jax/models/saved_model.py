@@ -32,7 +32,7 @@ from pmd_jax.runtime.orbax_io import load_tree, save_tree
 class SavedModel(NamedTuple):
     """What an export folder holds."""
 
-    row: str
+    method: str  # its name
     config: Config
     network: Network
     weights: Weights
@@ -47,7 +47,7 @@ def copy(source: Path, folder: Path) -> None:
 
 def save(
     folder: Path,
-    row: str,
+    method: str,
     config: Config,
     weights: Weights,
     labels: Iterable[str] = (),
@@ -58,6 +58,7 @@ def save(
     Every process must call this, for each may hold a part of the arrays.
 
     Args:
+        method: its name.
         labels: keys of the samples whose labels it was trained on; they go along where there are some (teachers).
         crop_margin: of its training crops (`cropping.crop_margin`).
 
@@ -66,15 +67,17 @@ def save(
     """
     place = replacing_folder(folder) if jax.process_index() == 0 else nullcontext(unfinished_name(folder))
     with _written(folder), place as unfinished:
-        write(unfinished, row, config, weights, labels, crop_margin)
+        write(unfinished, method, config, weights, labels, crop_margin)
 
 
-def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iterable[str], crop_margin: float) -> None:
+def write(
+    folder: Path, method: str, config: Config, weights: Weights, labels: Iterable[str], crop_margin: float
+) -> None:
     """The files of a network, into a folder that may hold others. Called and raises as `save`."""
     save_tree(folder / WEIGHTS, weights._asdict())  # whole when this returns, whichever process wrote it
     if jax.process_index() == 0:
-        described = {"format": FORMAT, "row": row, "title": METHODS[row].title, "crop_margin": crop_margin}
-        if (graph := graph_of(row, config, weights)) is not None:
+        described = {"format": FORMAT, "row": method, "title": METHODS[method].title, "crop_margin": crop_margin}
+        if (graph := graph_of(method, config, weights)) is not None:
             write_bytes(folder / GRAPH, graph)
             described["graph_sha256"] = hashlib.sha256(graph).hexdigest()
         write_json(folder / DESCRIPTION, {**described, "config": to_dict(config)})
@@ -83,9 +86,9 @@ def write(folder: Path, row: str, config: Config, weights: Weights, labels: Iter
         digest.write(folder, (DESCRIPTION, WEIGHTS, LABELS_FILE, GRAPH))
 
 
-def graph_of(row: str, config: Config, weights: Weights) -> bytes | None:
+def graph_of(method: str, config: Config, weights: Weights) -> bytes | None:
     """The network as an ONNX graph, with which CPUs predict; None for a teacher, or without the package onnx."""
-    if METHODS[row].modality != "rgb" or importlib.util.find_spec("onnx") is None:
+    if METHODS[method].modality != "rgb" or importlib.util.find_spec("onnx") is None:
         return None
     from pmd_jax.models.onnx_graph import to_onnx  # onnx takes a moment to import
 
@@ -111,6 +114,6 @@ def read(folder: str | Path) -> SavedModel:
     folder = Path(folder)
     described = describe(folder)
     require_readable(folder)
-    network, initial = build(described.config, METHODS[described.row], seed=0)
+    network, initial = build(described.config, METHODS[described.method], seed=0)
     weights = Weights(**load_tree(folder / WEIGHTS, initial._asdict()))
-    return SavedModel(described.row, described.config, network, weights, described.crop_margin)
+    return SavedModel(described.method, described.config, network, weights, described.crop_margin)

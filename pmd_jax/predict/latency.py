@@ -33,6 +33,6 @@ def ms_per_image(configs: dict[str, Config], rounds: int = 20) -> dict[str, floa
 
 
 def _predictor(config: Config) -> Predictor:
-    row = config.rows[0]
-    network, weights = build(config, METHODS[row], config.seed)
-    return of_saved_model(SavedModel(row, config, network, jax.device_get(weights)))
+    method = config.rows[0]
+    network, weights = build(config, METHODS[method], config.seed)
+    return of_saved_model(SavedModel(method, config, network, jax.device_get(weights)))

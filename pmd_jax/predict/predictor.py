@@ -30,13 +30,13 @@ class Predictor:
     """RGB to joints.
 
     Attributes:
-        row, config: which network this is, and the configuration it was trained with.
+        method, config: the name of its method, and the configuration it was trained with.
         crop_margin: how many times as wide as the joints' larger extent its training crops were: 1.5 around joints.
         engine: what runs it: "onnx" or "jax".
     """
 
     def __init__(self, description: Description, run: Engine):
-        self.row, self.config, self.crop_margin = description.row, description.config, description.crop_margin
+        self.method, self.config, self.crop_margin = description.method, description.config, description.crop_margin
         self.engine, self._run = run.name, run
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
@@ -134,7 +134,7 @@ def load(path: str | Path | None = None, engine: str | None = None, threads: int
 
 def of_saved_model(saved: SavedModel) -> Predictor:
     """A network in memory as a function, run by JAX."""
-    return Predictor(Description(saved.row, saved.config, saved.crop_margin), JaxEngine(saved))
+    return Predictor(Description(saved.method, saved.config, saved.crop_margin), JaxEngine(saved))
 
 
 def read_student(path: str | Path | None = None) -> SavedModel:
@@ -161,6 +161,6 @@ def export_folder(path: str | Path | None) -> Path:
 
 def _describe_student(folder: Path) -> Description:
     description = describe(folder)
-    if METHODS[description.row].modality != "rgb":
-        raise ConfigError(f"{folder} holds {description.row!r}, which sees depth; give an RGB network's export.")
+    if METHODS[description.method].modality != "rgb":
+        raise ConfigError(f"{folder} holds {description.method!r}, which sees depth; give an RGB network's export.")
     return description

@@ -2,7 +2,8 @@
 
 * `errors`: exit codes, and every error that a user can put right. `cli`: what the commands share.
 * `files`, `paths`, `digest`, `orbax_io`: whole files or none, their checksums, trees of arrays as folders.
-* `distributed`, `joining`, `preemption`: how several processes start, wait for each other, stop and end together.
+* `joining`, `distributed`, `preemption`, `ending`: how several processes start, wait for each other, stop and end
+  together; `key_value`: how they talk.
 * `packaged`, `launch_files`: where builders, launch files and the demo network lie. `commands`: `pmd-jax` itself.
 * `markdown`, `timing`: tables, and the one loop that takes times.
 * `sharding`, `environment`, `cores`: where arrays live, and what machine this is.

@@ -92,13 +92,13 @@ def exit_code(job: Callable[[], None]) -> int:
     sentence, code = _outcome(job)
     if "pmd_jax.runtime.distributed" not in sys.modules:  # it brings JAX, which some jobs do without
         return code
-    from pmd_jax.runtime import distributed
+    from pmd_jax.runtime import ending
 
     try:
-        distributed.leave(sentence, code)
+        ending.leave(sentence, code)
     except (OtherFailed, Preempted) as error:  # while waiting for the end of all
         code = getattr(error, "code", EXIT_PREEMPTED)
-        distributed.leave(_said(error), code)
+        ending.leave(_said(error), code)
     return code
 
 
@@ -118,11 +118,12 @@ def _outcome(job: Callable[[], None]) -> tuple[str, int]:
         print("Interrupted.", file=sys.stderr)
         return "interrupted", EXIT_INTERRUPTED
     except Exception as error:
-        distributed = sys.modules.get("pmd_jax.runtime.distributed")
-        if distributed and not isinstance(error, InputError) and (told := distributed.failure_of_another()) is not None:
+        ending = sys.modules.get("pmd_jax.runtime.ending")
+        if ending and not isinstance(error, InputError) and (told := ending.failure_of_another()) is not None:
             return _said(told), getattr(told, "code", EXIT_PREEMPTED)
         if (sentence := sentence_of(error)) is not None:
             return _said(sentence), EXIT_BAD_INPUT
+        distributed = sys.modules.get("pmd_jax.runtime.distributed")
         if distributed is None or not distributed.several():
             raise
         traceback.print_exc()

@@ -23,14 +23,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Stop:
     """Whether the run was asked to stop.
 
-    With several processes, all must call `reached` in the same order and equally often; `pmd_jax.runtime.distributed`
-    then makes it true at the same call on each of them.
+    With several processes, all must call `reached` in the same order and equally often; `pmd_jax.runtime.ending` then
+    makes it true at the same call on each of them.
     """
 
     def __init__(self):
         self.asked = threading.Event()
         self.looks = 0
-        self.several = False  # set by `pmd_jax.runtime.distributed`: then `at` decides, else `asked`
+        self.several = False  # set by `pmd_jax.runtime.ending`: then `at` decides, else `asked`
         self.at: int | None = None
         self.lock = threading.Lock()  # held while the processes agree: looks wait for it
         self.failed: BaseException | None = None  # what another process ended with

@@ -15,14 +15,14 @@ from pmd_jax.runtime.errors import ConfigError
 DATA = "data"
 
 
-def make_mesh(devices: Sequence[Any] | None = None, axis_type: AxisType = AxisType.Auto) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """All devices of all processes on one axis called "data", in the order of `jax.devices()`.
 
     Not `jax.make_mesh`: it refuses devices of several slices, and every host is a slice where XLA knows no better; it
     also reorders the devices of TPU slices. Nothing here depends on the order (`local_rows`).
     """
     devices = jax.devices() if devices is None else devices
-    return Mesh(np.asarray(devices), (DATA,), axis_types=(axis_type,))
+    return Mesh(np.asarray(devices), (DATA,), axis_types=(AxisType.Auto,))
 
 
 def split(mesh: Mesh) -> NamedSharding:

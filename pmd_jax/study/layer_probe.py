@@ -53,11 +53,11 @@ def quadratic(pose: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n q"]:
 def layers_of(exported: saved_model.SavedModel, columns: Columns, mesh: Mesh) -> Layers:
     """The layers that Eq. 3 compares, of a trained network on every sample: feature, and each head before its ReLU."""
     config = replace(exported.config, model=replace(exported.config.model, hidden_before_relu=True))
-    row = METHODS[exported.row]
-    network, _ = build(config, row, seed=0)
+    method = METHODS[exported.method]
+    network, _ = build(config, method, seed=0)
 
     def layers(weights, batch):
-        prediction = network.evaluate(weights, images_of(to_inputs(batch), row.modality))
+        prediction = network.evaluate(weights, images_of(to_inputs(batch), method.modality))
         return prediction.feature, prediction.hidden
 
     said = outputs_of(compile_outputs(layers, mesh), [exported.weights], columns, config.eval_batch, mesh)

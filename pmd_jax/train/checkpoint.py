@@ -28,7 +28,7 @@ ITEMS = ("state", "data")  # of a training checkpoint
 
 
 class Checkpoints:
-    """The last two checkpoints of one row's training: the state and the position in the data, saved together.
+    """The last two checkpoints of one method's training: the state and the position in the data, saved together.
 
     Orbax finalises a checkpoint only when all of it is on disk, so a run that is killed inside a save goes on from the
     one before. Each carries the checksums of its files (`digest`), written before it is finalised. Saving returns as

@@ -1,4 +1,4 @@
-"""How long a row was trained, over all parts of a run that was stopped and went on."""
+"""How long a method was trained, over all parts of a run that was stopped and went on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = 8  # saved steps to remember: the last two checkpoints, one being written
 
 
 class TrainTime:
-    """Seconds and steps up to each checkpoint, kept in a small file beside the row's checkpoints.
+    """Seconds and steps up to each checkpoint, kept in a small file beside the method's checkpoints.
 
     What was done after the checkpoint that a run goes on from was lost and is done again: it counts once. A checkpoint
     of which the file says nothing (an earlier version's) counts from there on: `steps` are those that `seconds` are of.

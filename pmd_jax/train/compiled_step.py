@@ -11,13 +11,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int32
 
 from pmd_jax.data.inputs import Batch
-from pmd_jax.models.network import Tree, Weights
+from pmd_jax.models.network import Tree
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.distributed import compile_together
-from pmd_jax.train.packing import BatchLayout, PackedNetwork, StateLayout
+from pmd_jax.train.packing import BatchLayout, StateLayout
 from pmd_jax.train.state import TrainState
-from pmd_jax.train.step import Recipe, Teacher, train_step
-from pmd_jax.train.teacher_outputs import StoredTeacherOutputs
+from pmd_jax.train.step import Recipe, train_step
+from pmd_jax.train.teacher_outputs import StepOutputs, TeacherOutputs
 
 
 class Health(NamedTuple):
@@ -44,7 +44,7 @@ class CompiledStep:
     """`train_step` for the mesh.
 
     Args:
-        recipe, state, teacher: see `step.train_step`; of the last two the shapes count alone.
+        recipe, state: see `step.train_step`; of the state the shapes count alone.
         batch: any number of samples, on the host.
         packed: whether the state and the teacher's weights are packed (`pmd_jax.train.packing`); None: on accelerators.
 
@@ -56,24 +56,13 @@ class CompiledStep:
             update even where the loss is finite, and so is one that is too large to be squared.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        mesh: Mesh,
-        state: TrainState,
-        teacher: Teacher | StoredTeacherOutputs | None,
-        batch: Batch,
-        packed: bool | None = None,
-    ):
+    def __init__(self, recipe: Recipe, mesh: Mesh, state: TrainState, batch: Batch, packed: bool | None = None):
         self.names: list[str] = []
         self.batch = BatchLayout.of(batch)
-        self._recipe, self._layout, self._teacher = recipe, None, None
+        self._recipe, self._layout = recipe, None
         if jax.default_backend() != "cpu" if packed is None else packed:
             self._layout = StateLayout(recipe.network, state, recipe.optimizer)
             self._recipe = recipe._replace(network=self._layout.network)
-            if isinstance(teacher, Weights) and recipe.teacher_network is not None:
-                self._teacher = PackedNetwork.of(recipe.teacher_network, teacher)
-                self._recipe = self._recipe._replace(teacher_network=self._teacher)
         self._whole = sharding.replicated(mesh)
         jitted = jax.jit(
             self._step,
@@ -94,15 +83,15 @@ class CompiledStep:
         """The state as all others know it, until the next step takes it away."""
         return carry.state if self._layout is None else self._layout.unpack(carry.state)
 
-    def teach(self, teacher: Teacher | None) -> Teacher | None:
-        """The teacher as `step` takes it."""
-        if self._teacher is None or not isinstance(teacher, Weights):
-            return teacher
-        return jax.device_put(self._teacher.pack(teacher), self._whole)
+    def teach(self, teacher: TeacherOutputs | None) -> TeacherOutputs | None:
+        """The teacher as `step` takes what it has `of_batch`."""
+        return teacher if teacher is None or self._layout is None else teacher.packed(self._whole)
 
-    def _step(self, carry: Carry, teacher: Teacher | None, rows: jax.Array, seed: jax.Array) -> tuple[Carry, jax.Array]:
-        with jax.sharding.use_abstract_mesh(self._whole.mesh.abstract_mesh):  # see models/conv.py
-            state, metrics = train_step(self._recipe, carry.state, teacher, self.batch.unpack(rows), seed)
+    def _step(
+        self, carry: Carry, teacher: StepOutputs | None, packed: jax.Array, seed: jax.Array
+    ) -> tuple[Carry, jax.Array]:
+        with jax.sharding.use_abstract_mesh(self._whole.mesh.abstract_mesh):  # see models/winograd.py
+            state, metrics = train_step(self._recipe, carry.state, teacher, self.batch.unpack(packed), seed)
         self.names[:] = metrics  # filled when the function is traced
         good = jnp.isfinite(metrics["loss"]) & all_finite(state)
         known = (carry.health.bad_step > 0) | good

@@ -29,16 +29,17 @@ STAGES = (("optim",), ("teacher", "optim"))
 SCHEDULE_FIELDS = tuple((*stage, name) for stage in STAGES for name in SCHEDULE)
 
 
-def check_workdir(config: Config, workdir: Path, rows: Sequence[str], new_schedule: bool = False) -> list[dict]:
+def check_workdir(config: Config, workdir: Path, methods: Sequence[str], new_schedule: bool = False) -> list[dict]:
     """Compares with the configuration of the run that is there, if there is one.
 
     Args:
-        rows: that the configuration trains.
+        methods: that the configuration trains.
         new_schedule: whether the run may go on with another schedule.
 
     Returns:
         The changes of the run's schedule: earlier ones and, with `new_schedule`, those of this configuration, which are
-        an entry {"row", "step": of its latest checkpoint, "fields": {name: {"from", "to"}}} for each unfinished row.
+        an entry {"row", "step": of its latest checkpoint, "fields": {name: {"from", "to"}}} for each unfinished
+        method.
 
     Raises:
         ConfigError: the folder is a file, or holds another configuration's run.
@@ -65,7 +66,7 @@ def check_workdir(config: Config, workdir: Path, rows: Sequence[str], new_schedu
             + "\n  ".join(changed)
             + (hint if only_schedule else "")
         )
-    return earlier + [change for stage in STAGES for change in _changes(stage, ours, there, rows, workdir)]
+    return earlier + [change for stage in STAGES for change in _changes(stage, ours, there, methods, workdir)]
 
 
 def recorded(changes: list[dict]) -> dict[str, Any]:
@@ -73,33 +74,33 @@ def recorded(changes: list[dict]) -> dict[str, Any]:
     return {"schedule_changes": changes} if changes else {}
 
 
-def of_row(changes: Sequence[Mapping[str, Any]], row: str) -> list[dict]:
-    """A row's changes, without its name."""
-    return [{key: change[key] for key in ("step", "fields")} for change in changes if change["row"] == row]
+def of_method(changes: Sequence[Mapping[str, Any]], method: str) -> list[dict]:
+    """A method's changes, without its name."""
+    return [{key: change[key] for key in ("step", "fields")} for change in changes if change["row"] == method]
 
 
 def _changes(
-    stage: tuple[str, ...], ours: Mapping[str, Any], theirs: Mapping[str, Any], rows: Sequence[str], workdir: Path
+    stage: tuple[str, ...], ours: Mapping[str, Any], theirs: Mapping[str, Any], methods: Sequence[str], workdir: Path
 ) -> list[dict]:
-    """What another schedule of a stage changes, an entry for each unfinished row of it.
+    """What another schedule of a stage changes, an entry for each unfinished method of it.
 
     Raises:
-        ConfigError: there is no such row.
+        ConfigError: there is no such method.
     """
     name = ".".join(stage)
     new, old = _branch(ours, stage), _branch(theirs, stage)
     fields = {f"{name}.{x}": {"from": old[x], "to": new[x]} for x in SCHEDULE if new[x] != old[x]}
     if not fields:
         return []
-    of_stage = [row for row in rows if (METHODS[row].modality == "depth") == ("teacher" in stage)]
-    unfinished = [row for row in of_stage if not (workdir / row / "result.json").exists()]
+    of_stage = [method for method in methods if (METHODS[method].modality == "depth") == ("teacher" in stage)]
+    unfinished = [method for method in of_stage if not (workdir / method / "result.json").exists()]
     if not unfinished:
         field, values = next(iter(fields.items()))
         raise ConfigError(
             f"config.{field} = {values['to']!r}: every network of {workdir} that it is for is finished; leave it at "
             f"{values['from']!r}, or name another --workdir."
         )
-    return [{"row": row, "step": _latest_step(workdir / row), "fields": fields} for row in unfinished]
+    return [{"row": method, "step": _latest_step(workdir / method), "fields": fields} for method in unfinished]
 
 
 def _without(tree: Mapping[str, Any], fields: Sequence[tuple[str, ...]]) -> dict[str, Any]:
@@ -118,5 +119,5 @@ def _branch(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _latest_step(folder: Path) -> int:
-    """Where a row will go on; 0 = at its start."""
+    """Where a method's training will go on; 0 = at its start."""
     return max((int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit()), default=0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from pmd_jax.config import Config, to_dict, validate
-from pmd_jax.config.methods import METHODS, needed_teachers
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
 from pmd_jax.data.labels import training_subset
 from pmd_jax.evaluate import metrics
@@ -18,12 +20,11 @@ from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.models.resnet import parameter_count
-from pmd_jax.runtime import digest, distributed, files, preemption, sharding
+from pmd_jax.runtime import digest, distributed, ending, files, preemption, sharding
 from pmd_jax.runtime.environment import code_digest, versions
 from pmd_jax.runtime.preemption import Stop
-from pmd_jax.train import continuation, teacher_cache
-from pmd_jax.train import teacher as teacher_module
-from pmd_jax.train.loop import train_method
+from pmd_jax.train import continuation
+from pmd_jax.train.loop import TrainingTask, TrainResult, train_method
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.splits import (
     SAMPLES_FILE,
@@ -37,6 +38,7 @@ from pmd_jax.train.splits import (
 )
 from pmd_jax.train.state import create_state
 from pmd_jax.train.step import Recipe
+from pmd_jax.train.teacher import Teachers
 from pmd_jax.train.workdir import (
     collect_results,
     has_result,
@@ -47,6 +49,18 @@ from pmd_jax.train.workdir import (
     validation_figures,
     write_examples,
 )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all methods of a run share."""
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    teachers: Teachers
+    splits: Splits
+    stop: Stop
 
 
 def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[str, Any]:
@@ -62,25 +76,29 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
         Preempted, Diverged: see `pmd_jax.train.loop`.
     """
     validate(config)
-    with preemption.watching() as stop, distributed.together(stop):
+    with preemption.watching() as stop, ending.together(stop):
         distributed.require_same("code, versions or configuration", fingerprint(config))
         mesh = sharding.make_mesh()
         sharding.check_batch(config.eval_batch, mesh, "eval_batch")
         sharding.check_batch(config.optim.batch, mesh, "optim.batch")
         sharding.check_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
-        if config.teacher.checkpoint:  # before hours of preparation
-            for row in needed_teachers(config.rows):
-                teacher_module.teacher_weights(config.teacher.checkpoint, row, config, sharding.replicated(mesh))
+        teachers = Teachers(config, workdir, mesh)  # before hours of preparation
         if distributed.is_primary():
             continuation.check_workdir(config, workdir, methods_to_train(config), new_schedule)
         folder = prepare_once(config)
         splits = read_splits(config, folder)
-        check_labels(config, splits.train)
+        check_labels(config, splits.train, teachers)
         check_seen(config, splits)
         samples = describe(folder, splits)
         distributed.require_same("prepared samples", samples)
+        job = Job(config, workdir, mesh, teachers, splits, stop)
         with owned(workdir):
-            return _run_here(config, workdir, mesh, splits, samples, stop, new_schedule)
+            started = now()
+            missing, changes = _begin(job, samples, new_schedule)
+            with stop.at_looks():
+                for name in distributed.broadcast(missing, "what is finished"):
+                    finish_method(job, name, continuation.of_method(changes, name))
+            return _report(job, started, changes)
 
 
 def fingerprint(config: Config) -> dict[str, Any]:
@@ -98,17 +116,16 @@ def _flat(tree: dict[str, Any], where: str) -> dict[str, Any]:
     return flat
 
 
-def _run_here(
-    config: Config,
-    workdir: Path,
-    mesh: Mesh,
-    splits: Splits,
-    samples: dict[str, Any],
-    stop: Stop,
-    new_schedule: bool,
-) -> dict[str, Any]:
-    """The job in a folder of its own. Raises as `run`."""
-    started = now()
+def _begin(job: Job, samples: dict[str, Any], new_schedule: bool) -> tuple[list[str], list[dict[str, Any]]]:
+    """Records in the run's folder what it is of. Process 0 alone looks there: on others nothing is returned.
+
+    Returns:
+        The methods that are not finished, and the changes of the schedule.
+
+    Raises:
+        ConfigError: another configuration's run, or other samples', is there.
+    """
+    config, workdir = job.config, job.workdir
     missing, changes = [], []
     if distributed.is_primary():
         # Again: another run may have been here meanwhile.
@@ -117,82 +134,77 @@ def _run_here(
         files.write_json(workdir / "config.json", {**to_dict(config), **continuation.recorded(changes)})
         files.write_json(workdir / SAMPLES_FILE, samples)
         missing = [name for name in methods_to_train(config) if not has_result(workdir / name / "result.json")]
-    with stop.at_looks():
-        for name in distributed.broadcast(missing, "what is finished"):
-            finish_method(name, config, mesh, splits, workdir, stop, continuation.of_row(changes, name))
-    results = {}
+    return missing, changes
+
+
+def finish_method(job: Job, name: str, changes: list[dict[str, Any]]) -> None:
+    """Trains, exports and evaluates one method; `<workdir>/<name>/result.json` is written last.
+
+    Args:
+        changes: of the method's schedule, for the record.
+    """
+    method, config, folder = METHODS[name], job.config, job.workdir / name
+    task = _task(job, name)
+    trained = train_method(task, config, job.mesh, job.workdir, job.stop)
+    weights = trained.state.weights
+    # Only a teacher's labels matter to others: a student is the end of the line.
+    labels = task.columns.key if method.modality == "depth" else ()
+    margin = cropping.crop_margin(task.columns.uv[task.columns.has_label])
+    saved_model.save(folder / "export", name, config, weights, labels, margin)
+    test = job.splits.test
+    predicted = predict(task.recipe.network, method.modality, weights, test, config.eval_batch, job.mesh)
+    job.stop.check(f"after the training of {name}")
     if distributed.is_primary():
-        results = collect_results(config, workdir, started, changes)
+        with files.replacing(folder / "predictions.npz") as partial, partial.open("wb") as file:
+            np.savez_compressed(file, xyz_m=predicted, key=test.key.astype(str))
+        result = _result(task, trained, predicted, job)
+        digest.write_json(folder / "result.json", {**result, **continuation.recorded(changes)})
+    distributed.barrier(f"the results of {name}")
+
+
+def _task(job: Job, name: str) -> TrainingTask:
+    """What is to be trained for a method. Its teacher, where it has one, is finished."""
+    config, method = job.config, METHODS[name]
+    optim = config.teacher.optim if method.modality == "depth" else config.optim
+    network, weights = build(config, method, config.seed)
+    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment)
+    part = training_subset(method, job.splits.train)
+    teacher = job.teachers.of(method)
+    outputs = None if teacher is None else teacher.outputs_of(part, config, job.mesh, job.workdir, job.stop)
+    curve = None
+    if job.splits.validation is not None and config.eval_every > 0:
+        curve = functools.partial(validation_figures, recipe, job.splits.validation, config, job.mesh)
+    return TrainingTask(name, recipe, create_state(weights, recipe.optimizer), outputs, part, optim, curve)
+
+
+def _result(
+    task: TrainingTask, trained: TrainResult, predicted_m: Float[np.ndarray, "n 21 3"], job: Job
+) -> dict[str, Any]:
+    """A method's result.json."""
+    config, has_label = job.config, task.columns.has_label
+    return {
+        "title": task.recipe.method.title,
+        "protocol": protocol(config),
+        **metrics.evaluate(predicted_m, job.splits.test.xyz, config.evaluation),
+        "parameters": parameter_count(trained.state.params),
+        "labels": int(has_label.sum()),
+        "without_labels": int((~has_label).sum()),
+        "steps": task.optim.steps,
+        "train_seconds": round(trained.seconds, 1),
+        "images_per_s": round(trained.images_per_s, 1),
+        "seed": config.seed,
+    }
+
+
+def _report(job: Job, started: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Gathers what the methods left, on process 0; the content of results.json on every process."""
+    results, workdir = {}, job.workdir
+    if distributed.is_primary():
+        results = collect_results(job.config, workdir, started, changes)
         saved_model.copy(workdir / results["exported_row"] / "export", workdir / "export")
-        write_examples(config, workdir, splits.test)
+        write_examples(job.config, workdir, job.splits.test)
         digest.write_json(workdir / "results.json", results)
         from pmd_jax.viz import report  # Matplotlib takes a second to import, and the first step need not wait for it
 
         report.write_report(workdir)
     return distributed.broadcast(results, "the report")
-
-
-def finish_method(
-    name: str, config: Config, mesh: Mesh, splits: Splits, workdir: Path, stop: Stop, changes: list[dict[str, Any]]
-) -> None:
-    """Trains, exports and evaluates one row; `<workdir>/<name>/result.json` is written last.
-
-    Args:
-        changes: of the row's schedule, for the record.
-    """
-    row = METHODS[name]
-    optim = config.teacher.optim if row.modality == "depth" else config.optim
-    network, weights = build(config, row, config.seed)
-    teacher_network, teacher = None, None
-    part = training_subset(row, splits.train)
-    if row.teacher is not None:
-        teacher_network, _ = build(config, METHODS[row.teacher], config.seed)
-        source = config.teacher.checkpoint or workdir / row.teacher / "export"
-        teacher = teacher_module.teacher_weights(source, row.teacher, config, sharding.replicated(mesh))
-        if teacher_cache.pays(config, len(part)):
-            its_export = teacher_module.teacher_folder(source, row.teacher, config)
-            home = teacher_cache.home(its_export, workdir / row.teacher)
-            teacher = teacher_cache.lessons(teacher_network, teacher, part, config, home, mesh, stop)
-    recipe = Recipe(row, network, teacher_network, optimizer(optim), config.loss, config.augment)
-    state = create_state(weights, recipe.optimizer)
-
-    curve = None
-    if splits.validation is not None and config.eval_every > 0:
-        curve = functools.partial(validation_figures, recipe, splits.validation, config, mesh)
-    state, seconds, images_per_s = train_method(
-        recipe,
-        state,
-        teacher,
-        part,
-        curve,
-        name=name,
-        config=config,
-        optim=optim,
-        mesh=mesh,
-        workdir=workdir,
-        stop=stop,
-    )
-    # Only a teacher's labels matter to others: a student is the end of the line.
-    labels = part.key if row.modality == "depth" else ()
-    margin = cropping.crop_margin(part.uv[part.has_label])
-    saved_model.save(workdir / name / "export", name, config, state.weights, labels, margin)
-    predicted = predict(network, row.modality, state.weights, splits.test, config.eval_batch, mesh)
-    stop.check(f"after the training of {name}")
-    if distributed.is_primary():
-        with files.replacing(workdir / name / "predictions.npz") as partial, partial.open("wb") as file:
-            np.savez_compressed(file, xyz_m=predicted, key=splits.test.key.astype(str))
-        result = {
-            "title": row.title,
-            "protocol": protocol(config),
-            **metrics.evaluate(predicted, splits.test.xyz, config.evaluation),
-            "parameters": parameter_count(state.params),
-            "labels": int(part.has_label.sum()),
-            "without_labels": int((~part.has_label).sum()),
-            "steps": optim.steps,
-            "train_seconds": round(seconds, 1),
-            "images_per_s": round(images_per_s, 1),
-            "seed": config.seed,
-            **continuation.recorded(changes),
-        }
-        digest.write_json(workdir / name / "result.json", result)
-    distributed.barrier(f"the results of {name}")

@@ -34,16 +34,23 @@ class Log:
     """
 
     def __init__(
-        self, writer: MetricWriter, names: list[str], row: str, start: int, optim: OptimConfig, every: int, remedy: str
+        self,
+        writer: MetricWriter,
+        names: list[str],
+        method: str,
+        start: int,
+        optim: OptimConfig,
+        every: int,
+        remedy: str,
     ):
-        self._writer, self._names, self._row, self._every, self._remedy = writer, names, row, every, remedy
+        self._writer, self._names, self._method, self._every, self._remedy = writer, names, method, every, remedy
         self._pending: deque[tuple[int, jax.Array]] = deque()
         self._batch = optim.batch
         tty = sys.stderr.isatty()
         self._bar = tqdm(
             total=optim.steps,
             initial=start,
-            desc=row,
+            desc=method,
             unit="step",
             dynamic_ncols=True,
             mininterval=0.5 if tty else 20,
@@ -111,7 +118,7 @@ class Log:
         what = f"the loss of step {step} is {loss:.6g}"
         if finite:
             what += ", but its gradient is not finite, or too large for the optimiser's moments"
-        raise Diverged(f"{self._row}: {what}. {self._remedy}")
+        raise Diverged(f"{self._method}: {what}. {self._remedy}")
 
 
 class _Stderr:

@@ -1,11 +1,13 @@
-"""One row's training loop: batches in, a trained state out; saves, logs and evaluates on the way."""
+"""One method's training loop: batches in, a trained state out; saves, logs and evaluates on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,39 +28,43 @@ from pmd_jax.train.log import Log
 from pmd_jax.train.metric_writer import MetricWriter
 from pmd_jax.train.state import TrainState
 from pmd_jax.train.step import Recipe
-from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs
+from pmd_jax.train.teacher_outputs import TeacherOutputs
 
 
-class Trained(NamedTuple):
-    """A trained row, and how fast: all parts of a run that was interrupted count, lost work once."""
+@dataclass(frozen=True)
+class TrainingTask:
+    """What is trained.
+
+    Attributes:
+        name: of the method; names its folder and its lines of metrics.
+        recipe, state: see `step.train_step`; the state before the first step.
+        teacher: what it says of the samples, on the mesh or in a file; None where none takes part.
+        columns: the training samples.
+        optim: the schedule of this stage.
+        validation: the curve's metrics of some weights, every `config.eval_every` steps; None where there is no curve.
+    """
+
+    name: str
+    recipe: Recipe
+    state: TrainState
+    teacher: TeacherOutputs | None
+    columns: Columns
+    optim: OptimConfig
+    validation: Callable[[Weights], Mapping[str, float | str]] | None = None
+
+
+class TrainResult(NamedTuple):
+    """A trained method, and how fast: all parts of a run that was interrupted count, lost work once."""
 
     state: TrainState
     seconds: float
     images_per_s: float
 
 
-def train_method(
-    recipe: Recipe,
-    state: TrainState,
-    teacher: Weights | TeacherOutputs | StoredTeacherOutputs | None,
-    columns: Columns,
-    validation: Callable[[Weights], Mapping[str, float | str]] | None,
-    *,
-    name: str,
-    config: Config,
-    optim: OptimConfig,
-    mesh: Mesh,
-    workdir: Path,
-    stop: Stop,
-) -> Trained:
-    """Trains a row to its last step, going on from its latest checkpoint where there is one.
+def train_method(task: TrainingTask, config: Config, mesh: Mesh, workdir: Path, stop: Stop) -> TrainResult:
+    """Trains a method to its last step, going on from its latest checkpoint where there is one.
 
     Args:
-        recipe, state, teacher: see `step.train_step`; the teacher on the mesh.
-        columns: the training samples.
-        validation: the curve's metrics of some weights, every `config.eval_every` steps.
-        name: of the row; names its folder and its lines of metrics.
-        optim: the schedule of this stage.
         stop: tells when the run is asked to stop.
 
     Returns:
@@ -69,42 +75,34 @@ def train_method(
         Diverged: a loss, or a number of the state, is not finite; the last good checkpoint is kept.
         CheckpointError: no checkpoint could be written, or the one that is there cannot be read or gone on from.
     """
+    name, optim, whole = task.name, task.optim, sharding.replicated(mesh)
     sharding.check_batch(optim.batch, mesh, "optim.batch")
-    loop = CompiledStep(recipe, mesh, state, teacher, columns.gather(np.zeros(1, int)))
-    data = training_batches(
-        columns,
-        steps=optim.steps,
-        batch=optim.batch,
-        seed=config.seed,
-        unlabelled_share=config.data.unlabelled_share if recipe.row.unlabelled else 0.0,
-        rows=sharding.local_rows(mesh, optim.batch),
-        finish=loop.batch.pack,
-    )
+    loop = CompiledStep(task.recipe, mesh, task.state, task.columns.gather(np.zeros(1, int)))
+    data = _batches(task, config, mesh, loop)
     barrier(f"the start of {name}")
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
-    state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
+    state = checkpoints.restore(jax.device_put(task.state, whole), data)
     start = int(state.step)
     require_finite(state, checkpoints.folder / str(start))
     spent = TrainTime(workdir / name / "train_time.json", start, active=is_primary())
     writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=is_primary())
-    log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(recipe))
-    seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
-    carry = loop.begin(state)
-    resident = None if isinstance(teacher, StoredTeacherOutputs) else loop.teach(teacher)
+    log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(task.recipe))
+    carry, seed = loop.begin(state), jax.device_put(jnp.int32(config.seed), whole)
+    teacher = loop.teach(task.teacher)
     del state  # the first step takes it away
     try:
         with log:
             for done in range(start + 1, optim.steps + 1):
                 batch = next(data)
-                taught = teacher.of_batch(batch.index, mesh) if isinstance(teacher, StoredTeacherOutputs) else resident
+                taught = None if teacher is None else teacher.of_batch(batch.index, mesh)
                 carry, metrics = loop.step(carry, taught, sharding.global_array(mesh, batch.rows), seed)
                 log.push(done, metrics)
                 stopping = stop.reached()
                 # Evaluated before it is saved: a run that is killed in between does both again.
-                if validation is not None and done % config.eval_every == 0:
+                if task.validation is not None and done % config.eval_every == 0:
                     log.drain()
-                    writer.write(done, validation(loop.state(carry).weights))
+                    writer.write(done, task.validation(loop.state(carry).weights))
                 if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
                     log.drain()  # a state that is not finite is never saved
                     writer.flush()
@@ -117,7 +115,20 @@ def train_method(
         writer.close()
         checkpoints.close()
     seconds, steps = spent.now(optim.steps)
-    return Trained(loop.state(carry), seconds, steps * optim.batch / seconds)
+    return TrainResult(loop.state(carry), seconds, steps * optim.batch / seconds)
+
+
+def _batches(task: TrainingTask, config: Config, mesh: Mesh, loop: CompiledStep) -> grain.DatasetIterator:
+    """This process's part of the batches, packed."""
+    return training_batches(
+        task.columns,
+        steps=task.optim.steps,
+        batch=task.optim.batch,
+        seed=config.seed,
+        unlabelled_share=config.data.unlabelled_share if task.recipe.method.unlabelled else 0.0,
+        rows=sharding.local_rows(mesh, task.optim.batch),
+        finish=loop.batch.pack,
+    )
 
 
 def require_finite(state: TrainState, where: Path) -> None:
@@ -134,7 +145,7 @@ def require_finite(state: TrainState, where: Path) -> None:
 
 
 def _remedy(recipe: Recipe) -> str:
-    stage = "teacher.optim" if recipe.row.modality == "depth" else "optim"
+    stage = "teacher.optim" if recipe.method.modality == "depth" else "optim"
     return (
         "Only checkpoints from before are kept. Look for bad samples, or run the same command again with a lower "
         f"--config.{stage}.learning_rate and with --new_schedule, to go on from the last of them with it."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -22,12 +24,27 @@ def pose_distance(pose: Float[Array, "b 21 3"], target: Float[Array, "b 21 3"]) 
     return jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, squared)))
 
 
-def regression_loss(prediction: Prediction, target: Float[Array, "b 21 3"], beta: float, refine: bool) -> Scalar:
-    """Eq. 4, or Eq. 6 where there is a refine branch: β · (first pose) + (refined pose)."""
-    answer = jnp.mean(pose_distance(prediction.pose, target))
+def regression_loss(
+    prediction: Prediction,
+    target: Float[Array, "b 21 3"],
+    beta: float,
+    refine: bool,
+    reduce: Callable[[Float[Array, " b"]], Array] = jnp.mean,
+) -> Array:
+    """Eq. 4, or Eq. 6 where there is a refine branch: β · (first pose) + (refined pose).
+
+    Args:
+        reduce: what becomes of the distances of a batch, before they are weighed; `per_sample` leaves them.
+    """
+    answer = reduce(pose_distance(prediction.pose, target))
     if not refine:
         return answer
-    return beta * jnp.mean(pose_distance(prediction.first_pose, target)) + answer
+    return beta * reduce(pose_distance(prediction.first_pose, target)) + answer
+
+
+def per_sample(distances: Float[Array, " b"]) -> Float[Array, " b"]:
+    """As they are: the caller of `regression_loss` reduces."""
+    return distances
 
 
 def imitation_loss(student: Prediction, teacher: Prediction, config: LossConfig) -> tuple[Scalar, Metrics]:
@@ -77,9 +94,7 @@ def part_labelled_loss(
     """
     has_label = jnp.isfinite(target).all((1, 2))
     goal = jnp.where(has_label[:, None, None], target, teacher.pose)
-    distance = pose_distance(student.pose, goal)
-    if refine:
-        distance = config.beta * pose_distance(student.first_pose, goal) + distance
+    distance = regression_loss(student, goal, config.beta, refine, per_sample)
     imitation, parts = imitation_loss(student, teacher, config)
     loss = imitation + jnp.mean(jnp.where(has_label, config.alpha, config.gamma) * distance)
     task, taught = _mean_of(distance, has_label), _mean_of(distance, ~has_label)

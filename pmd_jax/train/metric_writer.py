@@ -20,31 +20,31 @@ from pmd_jax.runtime import files
 
 
 class MetricWriter:
-    """Appends a row's metrics to `workdir/metrics.jsonl` (and `workdir/tensorboard/<row>`); on process 0 only.
+    """Appends a method's metrics to `workdir/metrics.jsonl` (and `workdir/tensorboard/<method>`); on process 0 only.
 
     Args:
-        start: the step that the run goes on from; lines of this row beyond it belong to work that was lost and is done
-            again, so they are removed.
+        start: the step that the run goes on from; lines of this method beyond it belong to work that was lost and is
+            done again, so they are removed.
     """
 
-    def __init__(self, workdir: Path, row: str, start: int, *, tensorboard: bool, active: bool = True):
-        self._row = row
+    def __init__(self, workdir: Path, method: str, start: int, *, tensorboard: bool, active: bool = True):
+        self._method = method
         self._lines: _Appended | None = None
         self._events: _Appended | None = None
         if not active:
             return
         path = workdir / "metrics.jsonl"
-        _drop_lines(path, row, start)
+        _drop_lines(path, method, start)
         self._lines = _Appended(path, after=b"\n")
         if tensorboard:
             name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-            self._events = _Appended(workdir / "tensorboard" / row / name)
+            self._events = _Appended(workdir / "tensorboard" / method / name)
             self._events.append(_first_events(start))
 
     def write(self, step: int, metrics: Mapping[str, float | str | None]) -> None:
         """Appends a line; it is there as soon as this returns."""
         if self._lines is not None:
-            self._lines.append((json.dumps({"row": self._row, "step": step, **metrics}) + "\n").encode())
+            self._lines.append((json.dumps({"row": self._method, "step": step, **metrics}) + "\n").encode())
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         if self._events is not None and numbers:
             self._events.append(_scalars_event(step, numbers))
@@ -126,11 +126,11 @@ class _Appended:
         self._said = True
 
 
-def _drop_lines(path: Path, row: str, start: int) -> None:
+def _drop_lines(path: Path, method: str, start: int) -> None:
     """Leaves out what is done again and what cannot be read."""
     try:
         lines, unread = read_metrics(path)
-        kept = [line for line in lines if line["row"] != row or int(line["step"]) <= start]
+        kept = [line for line in lines if line["row"] != method or int(line["step"]) <= start]
         if unread or len(kept) < len(lines):
             files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         if unread:

@@ -13,11 +13,11 @@ from pmd_jax.config import Config
 from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS, needed_teachers
 from pmd_jax.data.dataset import Columns, hold_out, place_joint_0, read_columns
-from pmd_jax.data.labels import check_depth, check_teacher, place_depth_origin, subsample_labels, training_subset
+from pmd_jax.data.labels import check_depth, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.prepare import preparation
 from pmd_jax.runtime import distributed, files
 from pmd_jax.runtime.errors import ConfigError, DataError
-from pmd_jax.train import teacher
+from pmd_jax.train.teacher import Teachers
 
 SAMPLES_FILE = "samples.json"
 
@@ -70,29 +70,32 @@ def read_splits(config: Config, folder: Path) -> Splits:
     return Splits(train, validation, test)
 
 
-def check_labels(config: Config, train: Columns) -> None:
-    """Before anything is trained: each row has the samples it needs, and no teacher knows labels that they do without.
+def check_labels(config: Config, train: Columns, teachers: Teachers) -> None:
+    """Before anything is trained: each method has the samples it needs, and no teacher labels that they do without.
+
+    Args:
+        teachers: finished ones alone are loaded yet.
 
     Raises:
-        InputError: see `training_subset` and `check_teacher`.
+        InputError: see `training_subset` and `Teacher.check_labels`.
     """
     for name in config.rows:
         training_subset(METHODS[name], train)
-    for row in needed_teachers(config.rows) if config.teacher.checkpoint else ():
-        check_teacher(config.teacher.checkpoint, teacher.teacher_labels(config.teacher.checkpoint, row, config), train)
+    for teacher in teachers:
+        teacher.check_labels(train)
 
 
 def check_seen(config: Config, splits: Splits) -> None:
-    """Before anything is trained: the rows that see depth in their evaluation have some to see.
+    """Before anything is trained: the methods that see depth in their evaluation have some to see.
 
     Raises:
         DataError: see `check_depth`.
     """
     teachers = () if config.teacher.checkpoint else needed_teachers(config.rows)
     watched = () if splits.validation is None else (("validation", splits.validation),)
-    for row in {METHODS[name] for name in (*teachers, *config.rows) if METHODS[name].modality == "depth"}:
+    for method in {METHODS[name] for name in (*teachers, *config.rows) if METHODS[name].modality == "depth"}:
         for what, columns in (*watched, ("test", splits.test)):
-            check_depth(row, columns, what)
+            check_depth(method, columns, what)
 
 
 # ---- the same samples

@@ -1,4 +1,4 @@
-"""One step of training and one of evaluation: pure functions of arrays, without mesh, jit or I/O.
+"""One step of training: pure functions of arrays, without mesh, jit or I/O.
 
 The first argument says what does not change in a run, so that `jax.jit(functools.partial(train_step, recipe))` is all
 that the loop adds; tests call the functions as they are.
@@ -20,17 +20,14 @@ from pmd_jax.models.network import Network, Tree, Weights
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.train.losses import Metrics, part_labelled_loss, stage_one_loss, stage_two_loss
 from pmd_jax.train.state import TrainState
-from pmd_jax.train.teacher_outputs import BatchTeacherOutputs, TeacherOutputs, look_up
-
-Teacher = Weights | TeacherOutputs | BatchTeacherOutputs  # asked in the step, or looked up
+from pmd_jax.train.teacher_outputs import StepOutputs
 
 
 class Recipe(NamedTuple):
-    """What stays the same in all steps of a row."""
+    """What stays the same in all steps of a method."""
 
-    row: Method
+    method: Method
     network: Network
-    teacher_network: Network | None
     optimizer: optax.GradientTransformation
     loss: LossConfig
     augment: AugmentConfig
@@ -39,49 +36,40 @@ class Recipe(NamedTuple):
 def loss_function(
     params: Tree, batch_stats: Tree, teacher: Prediction | None, inputs: Inputs, recipe: Recipe
 ) -> tuple[Float[Array, ""], tuple[Tree, Metrics]]:
-    """A row's loss on a batch; what is differentiated is the first argument alone."""
-    weights = Weights(params, batch_stats)
-    prediction, new_stats = recipe.network.train(weights, images_of(inputs, recipe.row.modality))
-    if recipe.row.modality == "depth":
+    """A method's loss on a batch; what is differentiated is the first argument alone."""
+    method = recipe.method
+    prediction, new_stats = recipe.network.train(Weights(params, batch_stats), images_of(inputs, method.modality))
+    if method.modality == "depth":
         loss, metrics = stage_one_loss(prediction, inputs.target)
-    elif recipe.row.unlabelled:
+    elif method.unlabelled:
         assert teacher is not None
-        loss, metrics = part_labelled_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
+        loss, metrics = part_labelled_loss(prediction, teacher, inputs.target, recipe.loss, method.refine)
     else:
-        loss, metrics = stage_two_loss(prediction, teacher, inputs.target, recipe.loss, recipe.row.refine)
+        loss, metrics = stage_two_loss(prediction, teacher, inputs.target, recipe.loss, method.refine)
     return loss, (new_stats, metrics)
 
 
-def teacher_prediction(
-    recipe: Recipe, teacher: Teacher, batch: Batch, inputs: Inputs, seed: Int32[Array, ""], step: Int32[Array, ""]
-) -> Prediction | None:
-    """What the teacher says of a batch under the step's flips, which `inputs` have and `batch` has not."""
-    if recipe.teacher_network is None:
-        return None
-    if isinstance(teacher, Weights):
-        return recipe.teacher_network.evaluate(jax.lax.stop_gradient(teacher), inputs.depth)
-    flips = draw_flips(sample_keys(seed, step, batch.index), recipe.augment)
-    return look_up(teacher, batch.index, flips, recipe.augment)
-
-
 def train_step(
-    recipe: Recipe, state: TrainState, teacher: Teacher | None, batch: Batch, seed: Int32[Array, ""]
+    recipe: Recipe, state: TrainState, teacher: StepOutputs | None, batch: Batch, seed: Int32[Array, ""]
 ) -> tuple[TrainState, Metrics]:
     """One update.
 
     Args:
         recipe: what stays the same.
         state: may be donated.
-        teacher: the frozen depth network, in evaluation mode and not differentiated: its weights or its lessons; None
-            where none takes part.
+        teacher: the frozen depth network, computed in evaluation mode or looked up, and not differentiated; None where
+            none takes part.
         batch: uint8 and uint16 crops with their labels.
         seed: of the augmentation's draws, which also depend on the step and on each sample's index.
 
     Returns:
         The new state, and scalars: "loss" and its parts.
     """
-    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.row.replaces)
-    taught = None if teacher is None else teacher_prediction(recipe, teacher, batch, inputs, seed, state.step)
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.method.replaces)
+    taught = None
+    if teacher is not None:
+        flips = draw_flips(sample_keys(seed, state.step, batch.index), recipe.augment)  # those that `inputs` has
+        taught = jax.lax.stop_gradient(teacher.outputs(batch.index, flips, inputs.depth))
     differentiate = jax.value_and_grad(loss_function, has_aux=True)
     (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, taught, inputs, recipe)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)

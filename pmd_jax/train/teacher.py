@@ -1,69 +1,165 @@
-"""A finished teacher: its folder, its weights, and the samples whose labels it has seen."""
+"""The frozen depth network that a student is distilled from: found and loaded once a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from pmd_jax.config import Config
-from pmd_jax.config.methods import METHODS
-from pmd_jax.models.network import Weights, build
+from pmd_jax.config.methods import METHODS, Method, needed_teachers
+from pmd_jax.data.dataset import Columns
+from pmd_jax.models.network import Network, Weights, build
 from pmd_jax.models.saved_model import DESCRIPTION, LABELS_FILE, WEIGHTS, describe, require_readable
-from pmd_jax.runtime.errors import CheckpointError
+from pmd_jax.runtime import sharding
+from pmd_jax.runtime.errors import CheckpointError, InputError
 from pmd_jax.runtime.files import given_path
 from pmd_jax.runtime.orbax_io import load_tree
+from pmd_jax.runtime.preemption import Stop
+from pmd_jax.train import teacher_cache
+from pmd_jax.train.teacher_outputs import ComputedOutputs, TeacherOutputs
 
 
-def teacher_folder(path: str | Path, row: str, config: Config) -> Path:
-    """The export folder of a finished teacher; arguments and errors as `teacher_weights`."""
-    given = given_path(path)
-    candidates = [given, given / "export", given / row / "export"]
+class Teacher(NamedTuple):
+    """A finished teacher.
+
+    Attributes:
+        name: of its method.
+        source: the folder that was named, for messages.
+        folder: its export.
+        network, weights: the weights lie whole on each device.
+        labels: keys of the samples whose labels it was trained on; None where it does not say.
+    """
+
+    name: str
+    source: str
+    folder: Path
+    network: Network
+    weights: Weights
+    labels: frozenset[str] | None
+
+    def outputs_of(self, columns: Columns, config: Config, mesh: Mesh, workdir: Path, stop: Stop) -> TeacherOutputs:
+        """What it says of the training samples: looked up in a table where that pays, else computed in each step.
+
+        Args:
+            workdir: of the run; its table is kept there where it cannot lie beside the teacher.
+
+        Raises:
+            CacheError, Preempted: see `teacher_cache.table_of`.
+        """
+        if not teacher_cache.pays(config, len(columns)):
+            return ComputedOutputs(self.weights, self.network)
+        folder = teacher_cache.home(self.folder, workdir / self.name)
+        return teacher_cache.table_of(self.network, self.weights, columns, config, folder, mesh, stop)
+
+    def check_labels(self, columns: Columns) -> None:
+        """Refuses a teacher that has seen labels which the run leaves out or holds out for its choices.
+
+        Args:
+            columns: the run's training samples.
+
+        Raises:
+            InputError: it knows more labels than the run, or does not say and the run has samples without.
+        """
+        has_label = columns.has_label
+        if self.labels is None and has_label.all():
+            return
+        remedy = (
+            "train one with this run's data.labelled, train_samples, validation and seed, or leave "
+            "config.teacher.checkpoint empty"
+        )
+        if self.labels is None:
+            raise InputError(f"The teacher of {self.source} does not say which labels it was trained on; {remedy}.")
+        foreign = sorted(self.labels - set(columns.key[has_label]))
+        if foreign:
+            raise InputError(
+                f"The teacher of {self.source} was trained on {len(foreign)} labels that this run does not use (it has "
+                f"{has_label.sum()} of {len(columns)}), first {foreign[0]}; {remedy}."
+            )
+
+
+def load_teacher(source: str | Path, name: str, config: Config, where: jax.sharding.Sharding) -> Teacher:
+    """A finished teacher, from its export folder or from the folder of the run that trained it.
+
+    Args:
+        source: `config.teacher.checkpoint`, or the export of a teacher that this run trained.
+        name: of the teacher's method.
+        config: of this run: the teacher's architecture must be the same.
+        where: the weights are to live.
+
+    Raises:
+        CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
+    """
+    folder = _find(source, name, config)
+    require_readable(folder)
+    network, expected = build(config, METHODS[name], seed=0)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), expected._asdict())
+    weights = Weights(**load_tree(folder / WEIGHTS, abstract))
+    listed = folder / LABELS_FILE
+    keys = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else None
+    return Teacher(name, str(source), folder, network, weights, None if keys is None else frozenset(keys))
+
+
+def _find(source: str | Path, name: str, config: Config) -> Path:
+    """The export folder of a finished teacher; arguments and errors as `load_teacher`."""
+    given = given_path(source)
+    candidates = [given, given / "export", given / name / "export"]
     found = [(folder, describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
-    depth = [(folder, described.config) for folder, described in found if described.row == row]
-    if not depth:
+    of_method = [(folder, described.config) for folder, described in found if described.method == name]
+    if not of_method:
         raise CheckpointError(
-            f"config.teacher.checkpoint = {str(path)!r}: no finished {row} there; give the folder of a run that "
-            f"trained one (it holds {row}/export), or leave it empty to train one."
+            f"config.teacher.checkpoint = {str(source)!r}: no finished {name} there; give the folder of a run that "
+            f"trained one (it holds {name}/export), or leave it empty to train one."
         )
-    folder, trained = depth[0]
+    folder, trained = of_method[0]
     if trained.evaluation.joint_0 != config.evaluation.joint_0:
         raise CheckpointError(
-            f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {path} was trained with "
+            f"config.evaluation.joint_0 = {config.evaluation.joint_0!r}, but the teacher of {source} was trained with "
             f"{trained.evaluation.joint_0!r}, so in other hand scales: use the same, or train a teacher."
         )
     if trained.data.depth_origin != config.data.depth_origin:
         raise CheckpointError(
-            f"config.data.depth_origin = {config.data.depth_origin!r}, but the teacher of {path} was trained with "
+            f"config.data.depth_origin = {config.data.depth_origin!r}, but the teacher of {source} was trained with "
             f"{trained.data.depth_origin!r}, so on other depths: use the same, or train a teacher."
         )
     return folder
 
 
-def teacher_labels(path: str | Path, row: str, config: Config) -> frozenset[str] | None:
-    """Keys of the samples whose labels a finished teacher was trained on; None where it does not say.
+class Teachers:
+    """The teachers of a run, each loaded once.
 
-    Arguments and errors as `teacher_weights`.
-    """
-    listed = teacher_folder(path, row, config) / LABELS_FILE
-    return frozenset(listed.read_text(encoding="utf-8", errors="replace").splitlines()) if listed.is_file() else None
-
-
-def teacher_weights(path: str | Path, row: str, config: Config, sharding: jax.sharding.Sharding) -> Weights:
-    """A finished teacher's weights, from its export folder or from the folder of the run that trained it.
+    Those of `config.teacher.checkpoint` are loaded here, before hours of preparation; those that the run trains, when
+    their first student asks for them.
 
     Args:
-        path: `config.teacher.checkpoint`.
-        row: the teacher's row.
-        config: of this run: the teacher's architecture must be the same.
-        sharding: where the weights are to live.
+        workdir: of the run.
 
     Raises:
-        CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
+        CheckpointError: see `load_teacher`.
     """
-    folder = teacher_folder(path, row, config)
-    require_readable(folder)
-    _, expected = build(config, METHODS[row], seed=0)
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), expected._asdict())
-    return Weights(**load_tree(folder / WEIGHTS, abstract))
+
+    def __init__(self, config: Config, workdir: Path, mesh: Mesh):
+        self._config, self._workdir, self._where = config, workdir, sharding.replicated(mesh)
+        self._loaded: dict[str, Teacher] = {}
+        if config.teacher.checkpoint:
+            for name in needed_teachers(config.rows):
+                self._load(config.teacher.checkpoint, name)
+
+    def __iter__(self) -> Iterator[Teacher]:
+        """Those that are loaded."""
+        return iter(self._loaded.values())
+
+    def of(self, student: Method) -> Teacher | None:
+        """A method's teacher, which is finished; None where none takes part. Raises as `load_teacher`."""
+        if student.teacher is None:
+            return None
+        if student.teacher not in self._loaded:
+            self._load(self._workdir / student.teacher / "export", student.teacher)
+        return self._loaded[student.teacher]
+
+    def _load(self, source: str | Path, name: str) -> None:
+        self._loaded[name] = load_teacher(source, name, self._config, self._where)

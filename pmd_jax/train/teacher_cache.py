@@ -1,4 +1,4 @@
-"""The table of a frozen teacher's lessons as a file: computed once, found again by what it was computed of.
+"""The table of a frozen teacher's outputs as a file: computed once, found again by what it was computed of.
 
 A NumPy file, and behind its last entry, where NumPy does not look, the checksum of all before (`digest.crc32`).
 """
@@ -40,7 +40,7 @@ from pmd_jax.runtime.distributed import barrier, broadcast, is_primary
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import locked, replacing, wait_for_file
 from pmd_jax.runtime.preemption import Stop
-from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs, flip_choices
+from pmd_jax.train.teacher_outputs import Entries, StoredTable, TableOutputs, flip_choices
 
 FORMAT = 1  # of the file
 _SUM, _SUM_BYTES = b"\nCRC-32 %08x\n", 17  # what ends it
@@ -68,15 +68,9 @@ def home(export: Path, own: Path) -> Path:
     return export.parent if export.name == "export" and os.access(export.parent, os.W_OK) else own
 
 
-def lessons(
-    network: Network,
-    weights: Weights,
-    columns: Columns,
-    config: Config,
-    folder: Path,
-    mesh: Mesh,
-    stop: Stop,
-) -> TeacherOutputs | StoredTeacherOutputs:
+def table_of(
+    network: Network, weights: Weights, columns: Columns, config: Config, folder: Path, mesh: Mesh, stop: Stop
+) -> TableOutputs | StoredTable:
     """The teacher's table of the training samples, on the devices where `config.teacher.cache_device_mb` allows it.
 
     Args:
@@ -112,12 +106,11 @@ def lessons(
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
     if megabytes > config.teacher.cache_device_mb:
-        return StoredTeacherOutputs(table)
+        return StoredTable(table)
     whole = sharding.replicated(mesh)
     # Not device_put, which would compare the processes' tables.
-    return TeacherOutputs(
-        *(jax.make_array_from_process_local_data(whole, table[name]) for name in TeacherOutputs._fields)
-    )
+    parts = [jax.make_array_from_process_local_data(whole, table[name]) for name in Entries._fields]
+    return TableOutputs(Entries(*parts))
 
 
 def _name(weights: Weights, columns: Columns, config: Config) -> str:
@@ -136,10 +129,10 @@ def _name(weights: Weights, columns: Columns, config: Config) -> str:
 
 
 def _entry(network: Network, weights: Weights) -> np.dtype:
-    """What the table holds for a sample and a flip: the fields of `TeacherOutputs`."""
+    """What the table holds for a sample and a flip: the fields of `Entries`."""
     images = jax.ShapeDtypeStruct((1, CROP_SIZE_PX, CROP_SIZE_PX, 1), jnp.float32)
     said = jax.eval_shape(network.evaluate, weights, images)
-    return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in TeacherOutputs._fields])
+    return np.dtype([(name, "<f4", getattr(said, name).shape[1:]) for name in Entries._fields])
 
 
 def _open(path: Path, shape: tuple[int, int], entry: np.dtype) -> np.ndarray | None:
@@ -181,7 +174,7 @@ def _said(
     for said in outputs_of(teach, arguments, columns, config.eval_batch, mesh):
         rows = np.empty((len(said[0].feature), len(said)), entry)
         for number, of_flip in enumerate(said):
-            for name in TeacherOutputs._fields:
+            for name in Entries._fields:
                 rows[name][:, number] = getattr(of_flip, name)
         yield rows
 

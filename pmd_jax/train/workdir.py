@@ -37,20 +37,20 @@ def owned(workdir: Path) -> Iterator[None]:
 
 
 def methods_to_train(config: Config) -> list[str]:
-    """The configured rows and their teachers first, unless `config.teacher.checkpoint` has these already."""
+    """The configured methods and their teachers first, unless `config.teacher.checkpoint` has these already."""
     teachers = needed_teachers(config.rows)
     if config.teacher.checkpoint:
-        rows = [name for name in config.rows if name not in teachers]
+        methods = [name for name in config.rows if name not in teachers]
     else:
-        rows = list(dict.fromkeys([*teachers, *config.rows]))
-    return sorted(rows, key=lambda name: METHODS[name].modality != "depth")
+        methods = list(dict.fromkeys([*teachers, *config.rows]))
+    return sorted(methods, key=lambda name: METHODS[name].modality != "depth")
 
 
 def validation_figures(
     recipe: Recipe, held_out: Columns, config: Config, mesh: Mesh, weights: Weights
 ) -> dict[str, float | str]:
     """A point of the curves: what the weights reach on the validation samples, and under which protocol."""
-    predicted = predict(recipe.network, recipe.row.modality, weights, held_out, config.eval_batch, mesh)
+    predicted = predict(recipe.network, recipe.method.modality, weights, held_out, config.eval_batch, mesh)
     figures = metrics.evaluate(predicted, held_out.xyz, config.evaluation)
     named = {f"eval/{name}": figures[name] for name in ("epe_mm", metrics.auc_key(config.evaluation))}
     return {**named, "protocol": protocol(config)}
@@ -62,10 +62,10 @@ def protocol(config: Config) -> str:
 
 
 def collect_results(config: Config, workdir: Path, started: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    """results.json: every finished row and how it came about.
+    """results.json: every finished method and how it came about.
 
     Raises:
-        InputError: a row's result.json cannot be read.
+        InputError: a method's result.json cannot be read.
     """
     rows = {name: _read_result(workdir / name / "result.json") for name in methods_to_train(config)}
     students = [name for name in config.rows if METHODS[name].modality == "rgb"]
@@ -103,7 +103,7 @@ def _read_result(path: Path) -> dict[str, Any]:
 
 
 def write_examples(config: Config, workdir: Path, test: Columns, count: int = 12) -> None:
-    """examples.npz: a few test samples with every row's prediction, and what block replacement does to a picture."""
+    """examples.npz: a few test samples with every method's prediction, and what block replacement does to a picture."""
     chosen = np.linspace(0, len(test) - 1, min(count, len(test))).astype(int)
     poses = {}
     for name in methods_to_train(config):

@@ -14,9 +14,9 @@ from pmd_jax.config import DataConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns, hold_out
 from pmd_jax.data.depth_origin import map_origin_m
-from pmd_jax.data.labels import check_teacher, place_depth_origin, subsample_labels, training_subset
+from pmd_jax.data.labels import place_depth_origin, subsample_labels, training_subset
 from pmd_jax.data.loader import TwoOrders, training_batches
-from pmd_jax.runtime.errors import ConfigError, DataError, InputError
+from pmd_jax.runtime.errors import ConfigError, DataError
 from pmd_jax.train.splits import Splits, check_seen
 
 UNLABELLED, BASELINE = METHODS["pmd_net_unlabelled"], METHODS["rgb_baseline"]
@@ -162,26 +162,6 @@ def test_a_depth_row_refuses_to_be_evaluated_without_depth(columns):
     for splits, what in ((Splits(columns, None, blind), "test"), (Splits(columns, blind, columns), "validation")):
         with pytest.raises(DataError, match=f"Depth teacher needs depth, and 1 of 48 {what} samples have none"):
             check_seen(small_config(rows=distilled), splits)
-
-
-def test_a_teacher_of_other_labels(columns):
-    kept = subsample_labels(columns, 10, seed=0)
-    known = frozenset(kept.key[kept.has_label])
-    check_teacher("there", known, kept)
-    check_teacher("there", None, columns)  # a run with all labels takes any teacher
-    stranger = kept.key[~kept.has_label][0]
-    with pytest.raises(InputError, match=f"of there was trained on 1 labels .* 10 of 48.*first {stranger}"):
-        check_teacher("there", known | {stranger}, kept)
-    with pytest.raises(InputError, match="does not say which labels"):
-        check_teacher("there", None, kept)
-
-
-@pytest.mark.parametrize("cut", [DataConfig(train_samples=10), DataConfig(validation=10)])
-def test_a_teacher_of_samples_that_the_run_leaves_out_or_chooses_by(columns, cut):
-    train, _ = hold_out(columns, cut)
-    check_teacher("there", frozenset(train.key), train)
-    with pytest.raises(InputError, match=f"trained on {48 - len(train)} labels .* {len(train)} of {len(train)}"):
-        check_teacher("there", frozenset(columns.key), train)
 
 
 # ---- batches

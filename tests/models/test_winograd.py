@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import AxisType
+from jax.sharding import AxisType, Mesh
 
 from pmd_jax.models import winograd
 from pmd_jax.runtime import sharding
@@ -89,7 +89,7 @@ def test_other_precision_and_other_platforms_go_to_xla(monkeypatch):
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_the_gradient_of_a_rounded_kernel_is_summed_over_the_devices_in_float32(axis_type):
     """256 + 7 · 1 = 263 has nine binary digits, bfloat16 has eight: summed in bfloat16 it is 262 or 264."""
-    mesh = sharding.make_mesh(axis_type=axis_type)
+    mesh = Mesh(np.asarray(jax.devices()), (sharding.DATA,), axis_types=(axis_type,))
     x = jnp.array([256.0] + 7 * [1.0], jnp.bfloat16).reshape(8, 1, 1, 1)
 
     def total(kernel, x):

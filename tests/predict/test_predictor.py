@@ -65,7 +65,7 @@ def test_a_whole_picture(predict):
 def test_a_network_of_wider_crops(tiny_export, tmp_path):
     """Its joints fill less of the box, in the picture and in space."""
     exported = saved_model.read(tiny_export)
-    saved_model.save(tmp_path / "wide", exported.row, exported.config, exported.weights, crop_margin=2.4)
+    saved_model.save(tmp_path / "wide", exported.method, exported.config, exported.weights, crop_margin=2.4)
     wide = pmd_jax.load(tmp_path / "wide")
     assert wide.crop_margin == 2.4
     picture = picture_of(BOX, make_columns(1).rgb[0])
@@ -208,4 +208,4 @@ def test_without_a_path_it_is_the_demo_network(tiny_export, tmp_path, monkeypatc
     with pytest.raises(CheckpointError, match=r"no demo network at .*demo: install pmd_jax again, or name"):
         pmd_jax.load()
     shutil.copytree(tiny_export, tmp_path / "demo")
-    assert pmd_jax.load().row == "rgb_baseline"
+    assert pmd_jax.load().method == "rgb_baseline"

@@ -24,9 +24,10 @@ from pmd_jax.predict import predictor
 from pmd_jax.runtime import digest
 from pmd_jax.runtime import files as our_files
 from pmd_jax.runtime.errors import CheckpointError, InputError
-from pmd_jax.train import teacher, teacher_cache
+from pmd_jax.train import teacher_cache
 from pmd_jax.train.checkpoint import Checkpoints
 from pmd_jax.train.state import TrainState
+from pmd_jax.train.teacher import load_teacher
 
 FLIPS = 200  # in each file
 
@@ -255,7 +256,7 @@ def test_a_flip_in_an_export(tmp_path, row):
 
     def same(found) -> bool:
         leaves = jax.tree.leaves(found.weights)
-        return (found.row, found.config, found.crop_margin) == (row, read.config, read.crop_margin) and all(
+        return (found.method, found.config, found.crop_margin) == (row, read.config, read.crop_margin) and all(
             np.array_equal(ours, theirs) for ours, theirs in zip(leaves, weights, strict=True)
         )
 
@@ -272,10 +273,11 @@ def test_a_flip_in_an_export(tmp_path, row):
 def test_a_flip_in_the_labels_of_a_teacher(tmp_path):
     run = tmp_path / "run"
     read = saved_model.read(write_export(run / "export", "depth_teacher"))
-    saved_model.save(run / "export", read.row, read.config, read.weights, ["a", "b"])
-    assert teacher.teacher_labels(run, read.row, read.config) == {"a", "b"}
+    saved_model.save(run / "export", read.method, read.config, read.weights, ["a", "b"])
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    assert load_teacher(run, read.method, read.config, where).labels == {"a", "b"}
     with flipped(run / "export" / saved_model.LABELS_FILE, 1), pytest.raises(CheckpointError, match=r"labels\.txt"):
-        teacher.teacher_labels(run, read.row, read.config)
+        load_teacher(run, read.method, read.config, where)
 
 
 def test_exports_of_earlier_versions_are_read(tiny_export, tmp_path):
@@ -454,7 +456,7 @@ def test_one_after_the_other(tmp_path):
     """The number that stands for a folder is given to the next one: no library may take it for the first."""
     read = saved_model.read(write_export(tmp_path / "a[1]" / "export"))
     more = jax.tree.map(lambda x: x + 1, read.weights)
-    saved_model.save(tmp_path / "a[2]" / "export", read.row, read.config, more)
+    saved_model.save(tmp_path / "a[2]" / "export", read.method, read.config, more)
     for number, expected in ((1, read.weights), (2, more), (1, read.weights)):
         found = saved_model.read(tmp_path / f"a[{number}]" / "export").weights
         for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

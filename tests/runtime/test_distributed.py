@@ -19,7 +19,7 @@ from test_multiprocess import free_port, start
 
 import pmd_jax
 from pmd_jax.config import DataConfig
-from pmd_jax.runtime import distributed, environment
+from pmd_jax.runtime import distributed, environment, key_value
 from pmd_jax.runtime.distributed import DistributedError
 from pmd_jax.runtime.joining import join
 from pmd_jax.train import job
@@ -95,7 +95,7 @@ class Both:
 
     def __init__(self, monkeypatch):
         self._mine, self._counts, service = threading.local(), (Counter(), Counter()), Service()
-        monkeypatch.setattr(distributed, "_client", lambda: service)
+        monkeypatch.setattr(key_value, "client", lambda: service)
         monkeypatch.setattr(distributed, "_count", self._count)
         monkeypatch.setattr(jax, "process_count", lambda: 2)
         monkeypatch.setattr(jax, "process_index", lambda: self.index)

@@ -32,6 +32,7 @@ from pmd_jax.train import step as steps  # noqa: E402
 from pmd_jax.train.optim import optimizer  # noqa: E402
 from pmd_jax.train.state import TrainState, create_state  # noqa: E402
 from pmd_jax.train.step import Recipe, loss_function, train_step  # noqa: E402
+from pmd_jax.train.teacher_outputs import ComputedOutputs  # noqa: E402
 from reference import pmd_net_torch as reference  # noqa: E402 (it imports torch)
 
 QUICK = {"xla_backend_optimization_level": 0}  # most of the time goes into compiling
@@ -157,6 +158,13 @@ def test_forward_at_full_size():
 # ---- the stage II step
 
 
+class Ready(NamedTuple):
+    """A batch that is a network's inputs already."""
+
+    inputs: Inputs
+    index: jax.Array
+
+
 class Lesson(NamedTuple):
     """Both sides of a student with its teacher, and the batch that they see."""
 
@@ -167,8 +175,8 @@ class Lesson(NamedTuple):
 
     def torch_loss(self) -> torch.Tensor:
         """Eq. 5 of the PyTorch networks: the student in training mode, the teacher frozen."""
-        row, loss = self.recipe.row, self.recipe.loss
-        hidden = loss.lambda_hidden if row.heads == "separate" else (sum(loss.lambda_hidden),)
+        method, loss = self.recipe.method, self.recipe.loss
+        hidden = loss.lambda_hidden if method.heads == "separate" else (sum(loss.lambda_hidden),)
         with torch.no_grad():
             imitated = self.teacher.torch.eval()(to_torch_images(self.inputs.depth))
         return reference.stage_two_loss(
@@ -177,14 +185,14 @@ class Lesson(NamedTuple):
             torch.from_numpy(self.inputs.target),
             weights=(loss.lambda_feature, *hidden),
             alpha=loss.alpha,
-            beta=loss.beta if row.refine else None,
+            beta=loss.beta if method.refine else None,
         )
 
 
 def lesson(name: str, model: ModelConfig) -> Lesson:
-    config, row = config_of(model), METHODS[name]
-    student, teacher = pair(name, model, seed=1), pair(row.teacher, model, seed=2)
-    recipe = Recipe(row, student.network, teacher.network, optimizer(config.optim), config.loss, config.augment)
+    config, method = config_of(model), METHODS[name]
+    student, teacher = pair(name, model, seed=1), pair(method.teacher, model, seed=2)
+    recipe = Recipe(method, student.network, optimizer(config.optim), config.loss, config.augment)
     return Lesson(recipe, student, teacher, made_up_inputs())
 
 
@@ -196,14 +204,15 @@ def lesson(name: str, model: ModelConfig) -> Lesson:
 def test_five_steps(name, model, monkeypatch):
     """Gradients, updates and running statistics of our training step and of `torch.optim.Adam(weight_decay=5e-4)`."""
     # Augmentation rounds pictures to float32, compiled and not by another last digit: hand the step its inputs ready.
-    monkeypatch.setattr(steps, "training_inputs", lambda inputs, *_: inputs)
+    monkeypatch.setattr(steps, "training_inputs", lambda batch, *_: batch.inputs)
     taught = lesson(name, model)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def ours(state: TrainState, teacher: Weights, inputs: Inputs):
         imitated = taught.teacher.network.evaluate(teacher, inputs.depth)
         gradient, _ = jax.grad(loss_function, has_aux=True)(*state.weights, imitated, inputs, taught.recipe)
-        return *train_step(taught.recipe, state, teacher, inputs, jnp.int32(0)), gradient
+        batch, outputs = Ready(inputs, jnp.arange(BATCH)), ComputedOutputs(teacher, taught.teacher.network)
+        return *train_step(taught.recipe, state, outputs, batch, jnp.int32(0)), gradient
 
     optim = config_of(model).optim
     parameters = dict(taught.student.torch.named_parameters())

@@ -101,7 +101,7 @@ def test_the_export_is_the_trained_network(finished):
     import pmd_jax
 
     predictor = pmd_jax.load(finished / "export")
-    assert predictor.row == "pmd_net"
+    assert predictor.method == "pmd_net"
     examples = np.load(finished / "examples.npz")
     pose = predictor(examples["rgb"])
     assert pose.dtype == np.float32
@@ -267,7 +267,7 @@ def test_evaluations_are_compiled_once_for_each_network():
         for number, name in enumerate(("depth_teacher", "rgb_baseline"), start=1):
             for seed in range(3):  # a row builds its network once, and the study once a run
                 network, weights = build(config, METHODS[name], seed)
-                recipe = Recipe(METHODS[name], network, None, optimizer(config.optim), config.loss, config.augment)
+                recipe = Recipe(METHODS[name], network, optimizer(config.optim), config.loss, config.augment)
                 weights = jax.device_put(weights, sharding.replicated(mesh))
                 workdir.validation_figures(recipe, make_columns(20), config, mesh, weights)
                 predictions.predict(network, METHODS[name].modality, weights, make_columns(35), config.eval_batch, mesh)

@@ -28,25 +28,14 @@ from reference.made_up_columns import make_columns
 def train_six_steps(tmp_path, stop=None, teacher=None, before=None, validation=None, **changes):
     """Six steps of the smallest network; `before` is done to each gradient before the optimiser sees it."""
     config = small_config(**changes)
-    recipe, state, weights = make("pmd_net", config)
+    recipe, state, computed = make("pmd_net", config)
     if before is not None:
         recipe = recipe._replace(optimizer=optax.chain(before, recipe.optimizer))
         state = create_state(state.weights, recipe.optimizer)
     mesh = sharding.make_mesh(jax.devices()[:1])
-    teacher = teacher or jax.device_put(weights, sharding.replicated(mesh))
-    return loop.train_method(
-        recipe,
-        state,
-        teacher,
-        make_columns(40),
-        validation,
-        name="pmd_net",
-        config=config,
-        optim=config.optim,
-        mesh=mesh,
-        workdir=tmp_path,
-        stop=stop or Stop(),
-    )
+    teacher = teacher or jax.device_put(computed, sharding.replicated(mesh))
+    task = loop.TrainingTask("pmd_net", recipe, state, teacher, make_columns(40), config.optim, validation)
+    return loop.train_method(task, config, mesh, tmp_path, stop or Stop())
 
 
 @pytest.mark.parametrize(("log_every", "fetches"), [(1, 6), (4, 2)])
@@ -71,7 +60,7 @@ def test_one_small_fetch_a_written_line_and_no_recompilation(tmp_path, monkeypat
             compiled.append(self.step)
 
     monkeypatch.setattr(train_log, "np", Counting())
-    monkeypatch.setattr(loop, "LoopStep", Watched)
+    monkeypatch.setattr(loop, "CompiledStep", Watched)
     train_six_steps(tmp_path, log_every=log_every, checkpoint_every=100)
     assert len(fetched) == fetches
     assert max(fetched) <= 10

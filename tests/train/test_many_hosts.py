@@ -146,7 +146,7 @@ def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, tmp_pat
 # ---- one fails
 
 
-SOON = "from pmd_jax.runtime import distributed; distributed.LEAVE_WITHIN_S = 2\n"
+SOON = "from pmd_jax.runtime import ending; ending.LEAVE_WITHIN_S = 2\n"
 FAULT = "from pmd_jax.train import job\ndef broken(*_):\n    raise RuntimeError('made up')\njob.optimizer = broken"
 
 
@@ -203,16 +203,16 @@ def test_a_full_disk_on_process_0_ends_both_with_a_sentence(data_dir, tmp_path):
 
 WAITING = """
 import sys, time
-from pmd_jax.runtime import distributed, joining, preemption
+from pmd_jax.runtime import distributed, ending, joining, key_value, preemption
 process = int(sys.argv[2])
-distributed._SAY_AFTER_S = 1
+key_value._SAY_AFTER_S = 1
 joining.join(sys.argv[1], 2, process, 60)
-with preemption.watching() as stop, distributed.together(stop):
+with preemption.watching() as stop, ending.together(stop):
     if process == 0:
         time.sleep(float(sys.argv[3]))
     print(distributed.broadcast({"of": process, "größe": 1.5}, "the sleep of process 0"), flush=True)
     distributed.barrier("the end")
-distributed.leave("", 0)
+ending.leave("", 0)
 """
 
 

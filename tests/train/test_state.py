@@ -14,7 +14,7 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import Tree, build
 from pmd_jax.runtime import sharding
-from pmd_jax.train import teacher as teacher_module
+from pmd_jax.train.teacher import load_teacher
 
 
 def params_of(row: str, start: str, seed: int = 0) -> Tree:
@@ -59,7 +59,6 @@ def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path):
     _, weights = build(config, METHODS["depth_teacher"], seed=3)
     saved_model.save(tmp_path / "export", "depth_teacher", config, jax.device_get(weights))
     config.teacher.start = "apart"
-    loaded = teacher_module.teacher_weights(
-        tmp_path / "export", "depth_teacher", config, sharding.replicated(sharding.make_mesh(jax.devices()[:1]))
-    )
-    chex.assert_trees_all_equal(loaded, weights)
+    where = sharding.replicated(sharding.make_mesh(jax.devices()[:1]))
+    loaded = load_teacher(tmp_path / "export", "depth_teacher", config, where)
+    chex.assert_trees_all_equal(loaded.weights, weights)

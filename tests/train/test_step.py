@@ -16,31 +16,40 @@ import numpy as np
 import pytest
 from conftest import small_config
 from jax.experimental.compilation_cache import compilation_cache
-from jax.sharding import AxisType
+from jax.sharding import AxisType, Mesh
 
 from pmd_jax.config import Config, LossConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.inputs import Batch, to_inputs
 from pmd_jax.evaluate.predictions import predict_step
-from pmd_jax.models.network import Weights, build
+from pmd_jax.models.network import build
 from pmd_jax.runtime import sharding
 from pmd_jax.train.compiled_step import CompiledStep
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.state import TrainState, create_state
 from pmd_jax.train.step import Recipe, loss_function, train_step
+from pmd_jax.train.teacher_outputs import ComputedOutputs
 from reference.made_up_columns import make_columns
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "one_step_metrics.json"
 
 
-def make(name: str, config: Config | None = None) -> tuple[Recipe, TrainState, Weights | None]:
-    """A row's recipe, first state and (made-up) teacher."""
+def make(name: str, config: Config | None = None) -> tuple[Recipe, TrainState, ComputedOutputs | None]:
+    """A method's recipe, first state and (made-up) teacher."""
     config = config or small_config()
-    row = METHODS[name]
-    network, weights = build(config, row, seed=1)
-    teacher_network, teacher = (None, None) if row.teacher is None else build(config, METHODS[row.teacher], seed=2)
-    recipe = Recipe(row, network, teacher_network, optimizer(config.optim), config.loss, config.augment)
-    return recipe, create_state(weights, recipe.optimizer), teacher
+    method = METHODS[name]
+    network, weights = build(config, method, seed=1)
+    recipe = Recipe(method, network, optimizer(config.optim), config.loss, config.augment)
+    state = create_state(weights, recipe.optimizer)
+    if method.teacher is None:
+        return recipe, state, None
+    teacher_network, teacher = build(config, METHODS[method.teacher], seed=2)
+    return recipe, state, ComputedOutputs(teacher, teacher_network)
+
+
+def mesh_of(axis_type: AxisType, devices: int = 8) -> Mesh:
+    """As `sharding.make_mesh`, which knows Auto alone: the step must compute the same under Explicit."""
+    return Mesh(np.asarray(jax.devices()[:devices]), (sharding.DATA,), axis_types=(axis_type,))
 
 
 def batch_of(count: int = 16, seed: int = 0) -> Batch:
@@ -68,7 +77,7 @@ NO_DISTILLATION = FrozenLoss(lambda_feature=0.0, lambda_hidden=(0.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_row_takes_a_step(name):
+def test_every_method_takes_a_step(name):
     state, metrics = one_step(name)
     assert int(state.step) == 1
     assert np.isnan(metrics.pop("distill/pose", np.nan))  # all samples have labels, so there is nothing to say
@@ -95,8 +104,8 @@ def test_teacher_is_left_bitwise_unchanged_and_out_of_the_gradient():
 
 def _gradients(recipe, state, teacher, batch):
     inputs = to_inputs(batch)
-    lesson = recipe.teacher_network.evaluate(teacher, inputs.depth)
-    return jax.grad(lambda p: loss_function(p, state.batch_stats, lesson, inputs, recipe)[0])(state.params)
+    taught = teacher.outputs(batch.index, None, inputs.depth)
+    return jax.grad(lambda p: loss_function(p, state.batch_stats, taught, inputs, recipe)[0])(state.params)
 
 
 def test_no_distillation_weight_is_the_baseline_bit_for_bit():
@@ -137,11 +146,11 @@ def test_sharded_step_equals_the_plain_one(devices, axis_type, packed):
     The loop's own form of the step, with a state of many arrays (CPUs) and of few (accelerators).
     """
     recipe, state, teacher = make("pmd_net_refine_replace")
-    mesh = sharding.make_mesh(jax.devices()[:devices], axis_type)
+    mesh = mesh_of(axis_type, devices)
     whole, batch = sharding.replicated(mesh), batch_of()
     with jax.set_mesh(mesh):
         state, teacher, seed = jax.device_put((state, teacher, jnp.int32(0)), whole)
-        loop = CompiledStep(recipe, mesh, state, teacher, batch, packed)
+        loop = CompiledStep(recipe, mesh, state, batch, packed)
         rows = sharding.global_array(mesh, loop.batch.pack(batch).rows)
         carry = loop.begin(state)
         assert len(jax.tree.leaves(carry)) == 9 or not packed
@@ -176,7 +185,7 @@ def test_in_bfloat16_the_devices_sums_are_float32(tmp_path):
     As many sums as in float32 and all of that dtype: those of the convolutions' gradients, too.
     """
     recipe, state, teacher = make("rgb_baseline", small_config(compute_dtype="bfloat16"))
-    loop = CompiledStep(recipe, sharding.make_mesh(jax.devices()[:2]), state, teacher, batch_of())
+    loop = CompiledStep(recipe, sharding.make_mesh(jax.devices()[:2]), state, batch_of())
     lowered = loop.step.lower(loop.begin(state), teacher, loop.batch.pack(batch_of()).rows, jnp.int32(0))
     with no_compilation_cache():  # a program that is found there is not dumped
         dump = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_pass_re": "dce"}
@@ -208,7 +217,7 @@ def test_predictions_are_placed_with_the_true_root_and_scale():
     """`predict_step` undoes the normalisation: root plus scale times the network's pose, in metres."""
     recipe, state, _ = make("rgb_baseline")
     batch = batch_of()
-    predicted = np.asarray(predict_step(recipe.network, recipe.row.modality, state.weights, batch))
+    predicted = np.asarray(predict_step(recipe.network, recipe.method.modality, state.weights, batch))
     assert predicted.dtype == np.float32
     pose = np.asarray(recipe.network.evaluate(state.weights, to_inputs(batch).rgb).pose)
     root = batch.xyz[:, 9]
@@ -225,7 +234,7 @@ def test_golden_metrics_of_one_step(name):
     for key, value in ours.items():
         assert value == pytest.approx(golden[key], rel=1e-4), (
             f"{name}: {key} is {value}, was {golden[key]}. If the mathematics was meant to change, run "
-            "`python tests/test_steps.py` to rewrite the golden values, and say why in the commit."
+            "`python tests/train/test_step.py` to rewrite the golden values, and say why in the commit."
         )
 
 

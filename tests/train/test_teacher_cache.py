@@ -1,8 +1,6 @@
-"""Looked-up lessons are what the teacher would say, and their file is whole, of this teacher and of these samples."""
+"""Looked-up outputs are what the teacher would say, and their file is whole, of this teacher and of these samples."""
 
 from __future__ import annotations
-
-import functools
 
 import chex
 import jax
@@ -12,18 +10,17 @@ import pytest
 from conftest import small_config
 from jax.sharding import AxisType
 from test_loop import train_six_steps
-from test_step import make
+from test_step import make, mesh_of
 
 from pmd_jax.config import AugmentConfig, Config
-from pmd_jax.data.augment import training_inputs
+from pmd_jax.data.augment import draw_flips, sample_keys, training_inputs
 from pmd_jax.data.dataset import Columns
 from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.errors import Preempted
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import teacher_cache
-from pmd_jax.train.step import teacher_prediction
-from pmd_jax.train.teacher_outputs import StoredTeacherOutputs, TeacherOutputs, flip_choices, look_up
+from pmd_jax.train.teacher_outputs import Entries, StoredTable, TableOutputs, flip_choices
 from reference.made_up_columns import make_columns
 
 SAMPLES = 40
@@ -36,12 +33,12 @@ def one_device() -> jax.sharding.Mesh:
 def table_of(folder, config: Config | None = None, columns: Columns | None = None, seed: int = 0, stop=None, mesh=None):
     """The table of a made-up teacher, whose weights the seed changes."""
     mesh = mesh or one_device()
-    recipe, _, weights = make("pmd_net")
-    assert recipe.teacher_network is not None
-    weights = jax.device_put(jax.tree.map(lambda x: x + seed, weights), sharding.replicated(mesh))
+    _, _, teacher = make("pmd_net")
+    assert teacher is not None
+    weights = jax.device_put(jax.tree.map(lambda x: x + seed, teacher.weights), sharding.replicated(mesh))
     columns = make_columns(SAMPLES) if columns is None else columns
     config, stop = config or small_config(), stop or Stop()
-    return teacher_cache.lessons(recipe.teacher_network, weights, columns, config, folder, mesh, stop)
+    return teacher_cache.table_of(teacher.network, weights, columns, config, folder, mesh, stop)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +53,16 @@ def folder(tmp_path_factory):
 def test_looked_up_is_what_the_teacher_would_say(folder, horizontal, vertical):
     augment = AugmentConfig(flip_horizontal=horizontal, flip_vertical=vertical)
     config = small_config(augment=augment)
-    lessons = table_of(folder, config)
-    recipe, _, weights = make("pmd_net", config)
+    table = table_of(folder, config)
+    _, _, computed = make("pmd_net", config)
+    assert computed is not None
     batch = make_columns(SAMPLES).gather(np.arange(SAMPLES - 1, 7, -1))
 
     @jax.jit
     def both(step):
         inputs = training_inputs(batch, jnp.int32(3), step, augment, replaces=False)
-        return [
-            teacher_prediction(recipe, teacher, batch, inputs, jnp.int32(3), step) for teacher in (weights, lessons)
-        ]
+        flips = draw_flips(sample_keys(jnp.int32(3), step, batch.index), augment)
+        return [teacher.outputs(batch.index, flips, inputs.depth) for teacher in (computed, table)]
 
     for step in range(3):
         asked, looked_up = both(jnp.int32(step))
@@ -76,22 +73,22 @@ def test_looked_up_is_what_the_teacher_would_say(folder, horizontal, vertical):
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_the_same_on_eight_devices(folder, axis_type):
     """Every device finds its own samples' entries, whether the table lies on it or comes with the batch."""
-    mesh = sharding.make_mesh(axis_type=axis_type)
+    mesh = mesh_of(axis_type)
     augment = small_config().augment
     stored = table_of(folder, small_config(teacher=stored_teacher()))
     index = np.arange(32, dtype=np.int32)[::-1] % SAMPLES
     flips = np.random.default_rng(0).random((32, 2)) < 0.5
     choices = [flip_choices(augment).index(tuple(pair)) for pair in flips.tolist()]
-    whole = TeacherOutputs(
-        *(jax.device_put(stored.table[name], sharding.replicated(mesh)) for name in TeacherOutputs._fields)
+    whole = TableOutputs(
+        Entries(*(jax.device_put(stored.table[name], sharding.replicated(mesh)) for name in Entries._fields))
     )
     with jax.set_mesh(mesh):
-        for lessons in (whole, stored.of_batch(index, mesh)):
-            found = jax.jit(functools.partial(look_up, augment=augment))(
-                lessons, *sharding.global_array(mesh, (index, flips))
+        for table in (whole, stored.of_batch(index, mesh)):
+            found = jax.jit(lambda table, index, flips: table.outputs(index, flips, None))(
+                table, *sharding.global_array(mesh, (index, flips))
             )
             assert found.feature.sharding.spec[0] == "data"
-            for name in TeacherOutputs._fields:
+            for name in Entries._fields:
                 np.testing.assert_array_equal(getattr(found, name), stored.table[name][index, choices])
 
 
@@ -104,8 +101,8 @@ def stored_teacher():
 def test_losses_are_those_without_a_table(folder, tmp_path):
     """Six steps, the table on the device and in its file."""
     on_device, in_file = table_of(folder), table_of(folder, small_config(teacher=stored_teacher()))
-    assert isinstance(on_device, TeacherOutputs)
-    assert isinstance(in_file, StoredTeacherOutputs)
+    assert isinstance(on_device, TableOutputs)
+    assert isinstance(in_file, StoredTable)
     losses = []
     for name, teacher in (("asked", None), ("device", on_device), ("file", in_file)):
         train_six_steps(tmp_path / name, teacher=teacher)
