@@ -1,4 +1,4 @@
-# make env · make demo · make test · make test-all · make lint · make smoke · make bench
+# make env · make demo · make test · make test-all · make lint · make docs · make smoke · make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ ACCELERATOR ?= $(shell if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L
 REQUIREMENTS := $(if $(filter cuda12,$(ACCELERATOR)),requirements.txt,requirements-$(ACCELERATOR).txt)
 STAMP := $(VENV)/installed-$(ACCELERATOR)
 
-.PHONY: env demo test test-all lint smoke bench clean
+.PHONY: env demo test test-all lint docs smoke bench clean
 
 env: $(STAMP)
 
@@ -39,7 +39,11 @@ bench: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

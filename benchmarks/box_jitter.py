@@ -91,7 +91,7 @@ def render(measured: dict[str, Any]) -> str:
     parts = [
         f"{result['hands']:,} rendered hands of the test stream; EPE in mm, mean ± 95 % interval where there are "
         f"several seeds; equal steps, one teacher a table; {hardware.get('cpu', '')}, {hardware['cores']} cores, "
-        f"{measured['date']}, commit {measured['commit']}. The figures are in benchmarks/results/careless_boxes.json."
+        f"{measured['date']}, commit {measured['commit']}. Values: benchmarks/results/careless_boxes.json."
     ]
     for length, found in result["epe_mm"].items():
         plain, jittered = (list(found[name].values()) for name in TRAININGS)
@@ -101,7 +101,9 @@ def render(measured: dict[str, Any]) -> str:
             sides = (format_ci((seed[case] for seed in seeds), ".1f") for seeds in (plain, jittered))
             rows.append((case, *sides, format_ci(pairs, "+.1f")))
         parts.append(
-            markdown_table((f"wrong with the crop (launch/{length}.py)", "without", "with", "difference"), rows)
+            markdown_table(
+                (f"error of the crop (launch/{length}.py)", "trained without jitter", "with jitter", "difference"), rows
+            )
         )
     return "\n\n".join(parts)
 

@@ -188,15 +188,15 @@ def render(measured: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            f"{found['hands']:,} rendered hands of the test stream in pictures of 640 × 480; {measured['checkpoint']}; "
+            f"{found['hands']:,} rendered hands of the test stream in images of 640 × 480; {measured['checkpoint']}; "
             f"{hardware.get('cpu', hardware['platform'])}, {hardware['cores']} cores, {measured['date']}, commit "
-            f"{measured['commit']}. The figures are in benchmarks/results/whole_pictures.json.",
+            f"{measured['commit']}. Values: benchmarks/results/whole_pictures.json.",
             markdown_table(("box moved by, of its side", "EPE, mm, mean of 8 directions", "worst direction"), shift),
             markdown_table(("box's side, times the true one", "EPE, mm"), scale),
             markdown_table(("joints", "box", "known", "`uv_px` off by, px", "of the box's side"), place),
             f"The command on {speed['pictures']:,} JPEGs with boxes, no overlays: {speed['command_s']:.1f} s, its "
-            f"start included ({speed['pictures_per_s_with_start']:.0f} pictures/s). Once started: "
-            f"{speed['pictures_per_s']:.0f} pictures/s, decoding included.",
+            f"start included ({speed['pictures_per_s_with_start']:.0f} images/s). Once started: "
+            f"{speed['pictures_per_s']:.0f} images/s, decoding included.",
         ]
     )
 

@@ -57,10 +57,10 @@ def render(measured: dict[str, Any]) -> str:
     """The sentence of docs/labels.md."""
     result = measured["result"]
     return (
-        f"In {result['pictures']} pictures of rendered hands as STB's cameras would see them, the nearest segment's "
+        f"In {result['pictures']} images of rendered hands as STB's cameras would see them, the nearest segment's "
         f"crop holds {100 * result['joints_inside']:.1f} % of the joints. It takes in a part of the forearm, and is "
         f"{result['margin_median']:.2f} times as wide as the joints' larger extent ({result['margin_least']:.1f} to "
-        f"{result['margin_most']:.1f}) in place of {cropping.MARGIN:g} times. The figures are in "
+        f"{result['margin_most']:.1f}) instead of {cropping.MARGIN:g} times. Values: "
         "`benchmarks/results/segment_boxes.json`."
     )
 

@@ -123,10 +123,10 @@ def render(measured: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            f"{result['hands']} films of {result['pictures']} pictures (640 × 480) each way; checkpoints/demo; "
+            f"{result['hands']} videos of {result['pictures']} frames (640 × 480) each way; checkpoints/demo; "
             f"{hardware.get('cpu', '')}, {hardware['cores']} cores, {measured['date']}, commit {measured['commit']}. A "
-            f"picture takes {1000 * result['picture_s']:.0f} ms, following and network together, and "
-            f"{1000 * result['slowest_film_picture_s']:.0f} ms in the slowest film. The figures are in "
+            f"frame takes {1000 * result['picture_s']:.0f} ms, tracking and network together, and "
+            f"{1000 * result['slowest_film_picture_s']:.0f} ms in the slowest video. Values: "
             "benchmarks/results/following.json.",
             markdown_table(
                 ("the hand", "box's side over the true one, mean (least to most)", "middle off, of its side (most)"),

@@ -1,15 +1,26 @@
-"""What the documents name exists: paths, links, headings, make targets, commands and their options, config fields."""
+"""What the documents name exists: paths, links, headings, make targets, commands that parse, config fields, modules."""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
+import importlib
+import json
 import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
-from pmd_jax.config import Config
+from docs import configuration
+from pmd_jax.config import Config, to_dict, validate
 from pmd_jax.config.methods import METHODS
 from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import result_files
@@ -17,12 +28,20 @@ from pmd_jax.study.statistics import format_ci
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
-PAGES = ["README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS]
-FOLDERS = ("pmd_jax", "datasets", "launch", "tests", "docs", "benchmarks", ".ci")
+PAGES = ["README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "RESULTS.md", *DOCS]
+FOLDERS = ("pmd_jax", "datasets", "launch", "tests", "docs", "benchmarks", "reference", "results", "examples", ".ci")
+# The commands by the module whose `main` parses their arguments, and those with absl's flags by the file that has them.
+COMMANDS = {
+    "pmd_jax.prepare": "pmd_jax.prepare.cli",
+    "pmd_jax.predict": "pmd_jax.predict.cli",
+    "pmd_jax.export": "pmd_jax.export.cli",
+    "pmd_jax.app": "pmd_jax.app.server",
+}
+ABSL_COMMANDS = {"pmd_jax.main": "pmd_jax/main.py", "pmd_jax.study": "pmd_jax/study/cli.py"}
 
 
 def text_of(page: str) -> str:
-    return (ROOT / page).read_text()
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def code_of(page: str) -> list[str]:
@@ -50,10 +69,6 @@ def links_of(page: str) -> list[str]:
 
 def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][\w-]*):", text_of("Makefile"), re.M))
-
-
-def map_of_the_code() -> str:
-    return text_of("README.md").split("\n## Map of the code\n")[1].split("\n## ")[0]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -109,18 +124,88 @@ def test_rows_exist(page):
             assert named <= METHODS.keys(), f"{page} names {named - METHODS.keys()}"
 
 
+load_module = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # how ml_collections reads a file
+
+
+class Parsed(BaseException):
+    """Raised in place of what a command would do; no command catches it."""
+
+
+def parse_with_argparse(command: Callable[[list[str]], int], arguments: list[str], monkeypatch) -> None:
+    """The command's own parser on these arguments, and nothing after it."""
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(self, given=None, namespace=None):
+        raise Parsed(real(self, given, namespace))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse)
+        with pytest.raises(Parsed):
+            command(arguments)
+
+
+def parse_with_absl(source: str, arguments: list[str], monkeypatch) -> Any:
+    """The flags that a command defines, on these arguments; returns its configuration, overrides applied."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+    for kind, name in re.findall(r'(?<!_)flags\.DEFINE_(\w+)\(\s*"(\w+)"', source):
+        define = {"bool": flags.DEFINE_bool, "integer": flags.DEFINE_integer}.get(kind, flags.DEFINE_string)
+        define(name, None, "", flag_values=values)
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])  # where the overrides are read from
+    assert values(sys.argv) == ["command"]
+    return values["config"].value
+
+
+@load_module
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_and_their_options_exist(page):
+def test_commands_and_their_options_exist(page, monkeypatch):
+    """`python -m pmd_jax.predict hand.jpg --overlay`: parsed as it stands, configurations loaded and validated."""
+    monkeypatch.chdir(ROOT)
     for code in code_of(page):
-        found = re.search(r"python -m pmd_jax\.(\w+)(.*)", code)
+        found = re.search(r"python -m ([a-z][\w.]*)(.*)", re.sub(r"\bpmd-jax (?=[a-z])", "python -m pmd_jax.", code))
         if not found:
             continue
-        module, arguments = ROOT / "pmd_jax" / f"{found[1]}.py", found[2]
+        name, given = found[1], found[2]
+        file = ROOT.joinpath(*name.split("."))
+        module = file / "__main__.py" if file.is_dir() else file.with_suffix(".py")
         assert module.exists(), f"{page}: {code}"
-        source = module.read_text()
-        assert "__main__" in source, f"{page}: pmd_jax.{found[1]} is no command"
-        for option in re.findall(r"(?<!\S)--(\w+)", arguments):
-            assert re.search(rf'"(?:--)?{option}"', source), f"{page}: pmd_jax.{found[1]} has no option --{option}"
+        assert file.is_dir() or "__main__" in module.read_text(encoding="utf-8"), f"{page}: {name} is no command"
+        if "…" in given or not (arguments := shlex.split(given, comments=True)):
+            continue
+        if name in COMMANDS:
+            parse_with_argparse(importlib.import_module(COMMANDS[name]).main, arguments, monkeypatch)
+        elif name in ABSL_COMMANDS:
+            config = parse_with_absl(text_of(ABSL_COMMANDS[name]), arguments, monkeypatch)
+            if isinstance(config, Config):
+                validate(config)
+        else:
+            for option in re.findall(r"--(\w+)", given):
+                assert re.search(rf'"(?:--)?{option}"', module.read_text(encoding="utf-8")), f"{page}: {code}"
+
+
+def test_every_command_is_parsed_by_its_own_parser():
+    runnable = {f"pmd_jax.{path.parent.name}" for path in ROOT.glob("pmd_jax/*/__main__.py")} | {"pmd_jax.main"}
+    assert runnable == COMMANDS.keys() | ABSL_COMMANDS.keys()
+
+
+@load_module
+def test_a_wrong_option_is_found(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit):
+        parse_with_argparse(importlib.import_module(COMMANDS["pmd_jax.predict"]).main, ["a.jpg", "--bx=1"], monkeypatch)
+    wrong = ["--config=launch/smoke.py", "--config.optim.step=3"]
+    with pytest.raises(KeyError, match="Field step not found"):
+        parse_with_absl(text_of("pmd_jax/main.py"), wrong, monkeypatch)
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text_of(page), re.S | re.M)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_compiles(page):
+    for block in python_blocks(page):
+        compile(block, page, "exec")
 
 
 def test_the_demo_is_described_as_it_is():
@@ -155,24 +240,92 @@ def test_names_are_where_the_page_says(page):
 
 
 def test_every_launch_file_is_explained():
-    readme = "\n".join(code_of("README.md"))
-    unnamed = [path.name for path in ROOT.glob("launch/*.py") if path.name not in readme]
+    jobs = "\n".join(code_of("docs/running.md"))
+    unnamed = [path.name for path in ROOT.glob("launch/*.py") if path.name not in jobs]
     assert not unnamed
 
 
-def test_the_map_names_every_module():
-    """In the table of the map; an `__init__.py` only if it holds more than its docstring."""
-    modules = [path for path in ROOT.glob("pmd_jax/**/*") if path.suffix in (".py", ".jinja")]
-    wanted = [p for p in modules if p.name != "__init__.py" or len(ast.parse(p.read_text()).body) > 1]
-    unnamed = [str(p.relative_to(ROOT)) for p in wanted if f"`{p.relative_to(ROOT)}`" not in map_of_the_code()]
-    assert wanted
-    assert not unnamed
+def packages() -> list[str]:
+    """In the order in which they may import, the last first."""
+    (contract,) = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    return [layer.removeprefix("pmd_jax.") for layer in contract["layers"]]
 
 
-def test_the_map_names_every_data_set():
+def test_the_packages_are_explained_in_their_order():
+    there = {path.parent.name for path in ROOT.glob("pmd_jax/*/__init__.py")} | {"main"}
+    assert there == set(packages())
+    table = text_of("docs/architecture.md").split("\n## Packages\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `pmd_jax/(\w+)(?:/|\.py)` \|", table, re.M) == packages()[::-1]
+
+
+@pytest.mark.parametrize("package", [name for name in packages() if name != "main"])
+def test_a_package_names_its_modules(package):
+    """In its docstring, and only those that are there."""
+    folder = ROOT / "pmd_jax" / package
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    modules = {path.stem for path in folder.glob("[!_]*.py")}
+    assert not [name for name in modules if f"`{name}`" not in said]
+    listed = {name for names in re.findall(r"^\* (`[^:]*`):", said, re.M) for name in re.findall(r"`(\w+)`", names)}
+    assert listed <= modules
+
+
+def test_every_template_is_named_by_what_renders_it():
+    templates = sorted(ROOT.glob("pmd_jax/**/*.jinja"))
+    users = [*ROOT.glob("pmd_jax/**/*.py"), *templates]
+    sources = {path: path.read_text(encoding="utf-8") for path in users}
+    assert templates
+    assert not [t.name for t in templates if not any(t.stem in text for path, text in sources.items() if path != t)]
+
+
+def test_every_data_set_is_explained():
     folders = [path.parent.name for path in ROOT.glob("datasets/*/*_dataset_builder.py")]
     assert folders
-    assert not [name for name in folders if f"`datasets/{name}/`" not in map_of_the_code()]
+    assert not [name for name in folders if f"`{name}`" not in text_of("docs/architecture.md")]
+
+
+def test_the_index_and_the_site_name_every_page():
+    index, site = text_of("docs/index.md"), text_of("mkdocs.yml")
+    for page in DOCS:
+        assert page == "docs/index.md" or f"]({page.removeprefix('docs/')})" in index, (
+            f"docs/index.md leaves out {page}"
+        )
+    for page in PAGES:
+        assert re.search(rf": {re.escape(page)}$", site, re.M), f"mkdocs.yml leaves out {page}"
+
+
+def test_the_readme_is_short():
+    assert len(text_of("README.md").splitlines()) <= 130
+
+
+def test_the_configuration_page_is_generated():
+    assert text_of("docs/configuration.md") == configuration.page(), "run `.venv/bin/python -m docs.configuration`"
+
+
+def test_every_field_has_a_meaning():
+    rows = re.findall(r"^\| `\w+` \| (.*?) \| (.*?) \| .*\|$", text_of("docs/configuration.md"), re.M)
+    assert len(rows) == len(leaves(to_dict(Config()))) - len(leaves(to_dict(Config())["optim"]))  # once for both stages
+    assert all(meaning for _, meaning in rows)
+
+
+def leaves(tree: dict) -> list:
+    return [leaf for value in tree.values() for leaf in (leaves(value) if isinstance(value, dict) else [value])]
+
+
+def test_limits_are_those_of_the_validation():
+    page = text_of("docs/configuration.md")
+    assert re.search(r"^\| `block_size` .*choose 1 to 32 \|$", page, re.M)
+    assert re.search(r"^\| `schedule` .*choose step or cosine \|$", page, re.M)
+
+
+def test_the_pretrained_model_is_described_as_it_is():
+    (line,) = [line for line in text_of("README.md").splitlines() if line.startswith("| `checkpoints/demo`")]
+    results = json.loads(text_of("checkpoints/demo/results.json"))
+    size = sum(path.stat().st_size for path in (ROOT / "checkpoints/demo").rglob("*") if path.is_file())
+    cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+    row = results["rows"][results["exported_row"]]
+    assert cells[2] == f"{row['epe_mm']:.2f}, `{results['dataset']}` {results['split']} split"
+    assert cells[3] == f"{size / 1e6:.1f} MB"
+    assert cells[4] == f"`{results['command']}`"
 
 
 def demo_table() -> str:
@@ -188,12 +341,12 @@ def demo_table() -> str:
         baseline, student = (rows[f"{name}/{times}"]["epe_mm"] for name in ("rgb_baseline", "pmd_net_unlabelled"))
         gains.append(format_ci([100 * (student[seed] / baseline[seed] - 1) for seed in student], "+.1f"))
     seeds = f"{len(rows['pmd_net_unlabelled/1']['epe_mm'])} seeds"
-    table = markdown_table(["network", "EPE, mm", "AUC 20–50 mm", "EPE, three times as long, mm"], lines)
+    table = markdown_table(["network", "EPE, mm", "AUC 20–50 mm", "EPE after three times the training, mm"], lines)
     protocol = rows["pmd_net_unlabelled/1"]["protocol"]["0"]
     return (
         f"{table}\n\nrendered_hands/large_mask_box, test split, {seeds}, mean ± 95 % interval; {protocol}. The last "
-        f"row against the baseline, seed by seed: {gains[0]} %; with the longer training {gains[1]} %. The figures are "
-        "in results/rendered/label_steps.json, the command in RESULTS.md."
+        f"network against the baseline, paired by seed: {gains[0]} %; with three times the training {gains[1]} %. "
+        "Values: `results/rendered/label_steps.json`; command: RESULTS.md."
     )
 
 

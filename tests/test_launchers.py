@@ -85,9 +85,9 @@ def test_kubernetes_starts_again_what_another_start_can_mend_and_nothing_else():
 
 
 def test_the_exit_codes_are_documented():
-    """The table in BUILD.md has a line for every code of errors.py."""
+    """The table in docs/running.md has a line for every code of errors.py."""
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-    page = (ROOT / "BUILD.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
     table = page.partition("| exit code | meaning |\n")[2].partition("\n\n")[0]
     documented = {int(code) for line in table.splitlines() for code in re.findall(r"\d+", line.split("|")[1])}
     assert codes <= documented

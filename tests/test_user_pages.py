@@ -37,6 +37,18 @@ def test_quickstart(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(pose.xyz_m, pose.joints * 0.09, atol=1e-6)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_each_block_runs_on_its_own(page, tmp_path, monkeypatch, capsys):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)).save(tmp_path / "hand.jpg")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.S | re.M)
+    assert blocks
+    for block in blocks:
+        scope: dict = {}
+        exec(block, scope)
+        assert scope["joints"].shape == (1, 21, 3) if "joints" in scope else scope["pose"].xyz_m.shape == (21, 3)
+
+
 @pytest.fixture
 def own_data(tmp_path, monkeypatch) -> Path:
     """A checkout's datasets/ with the page's builder, and raw frames: two for training, one for the test."""
@@ -74,7 +86,8 @@ def test_the_builder_by_example(own_data):
     np.testing.assert_allclose(train.xyz[order], truth[:2][np.argsort(truth[:2, 0, 0])], atol=1e-6)
     np.testing.assert_allclose(test.xyz, truth[2:], atol=1e-6)
     np.testing.assert_allclose(hand.project(test.xyz, test.K), test.uv, atol=1e-2)
-    hands_depth_m = test.depth[test.depth > 0] * hand.DEPTH_UNIT_M
+    depth = np.asarray(test.depth)
+    hands_depth_m = depth[depth > 0] * hand.DEPTH_UNIT_M
     assert abs(np.median(hands_depth_m) - truth[2, :, 2].mean()) < 0.1
 
 
@@ -109,7 +122,7 @@ def test_frames_without_labels(own_data):
         "my_hands/train/0001": False,
     }
     assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
-    assert (train.depth > 0).any((1, 2)).all()
+    assert np.asarray(train.depth).any((1, 2)).all()
     part = training_subset(METHODS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
     assert np.isfinite(part.depth_origin_m).all()
 

@@ -1,1 +1,4 @@
-"""A page on this machine, a picture or the camera in, a hand out: `python -m pmd_jax.app`."""
+"""A page on this machine, an image or the camera in, a hand out: `python -m pmd_jax.app`.
+
+* `server`: the page, its requests, and the command.
+"""

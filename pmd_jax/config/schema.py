@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class DataConfig:
-    dataset: str = "rendered_hands"  # a folder of datasets/
+    """Which samples are read, which are held out, and which keep their labels."""
+
+    dataset: str = "rendered_hands"  # the builder to read: a folder of datasets/
     dataset_config: str = "default"  # one of that builder's configurations
     data_dir: str = "data/prepared"  # where prepared splits live, in TFDS layout
     manual_dir: str = "data/raw"  # raw archives, <manual_dir>/<dataset>/
@@ -19,78 +21,91 @@ class DataConfig:
     train_samples: int = 0  # use this many training samples only; 0 = all
     validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
     labelled: float = 0.0  # training samples that keep their labels: a number, a share below 1, or 0 = all
-    unlabelled_share: float = 0.0  # of each batch, for rows that use samples without labels; 0 = as they come
+    unlabelled_share: float = 0.0  # of each batch, for methods that use unlabelled samples; 0 = as they come
     depth_origin: str = "root"  # where the depth input counts from: the true "root", or what the "map" itself shows
     eval_split: str = "test"  # what the final table reads: "test" or "validation"
 
 
 @dataclass
 class AugmentConfig:
-    flip_horizontal: bool = False  # each crop mirrored with probability ½ (paper: both on RHD, none on STB)
-    flip_vertical: bool = False
+    """Random changes of the training samples. Jitter and block replacement change the student's RGB alone."""
+
+    flip_horizontal: bool = False  # mirror each crop left–right with probability ½ (paper: RHD both flips, STB none)
+    flip_vertical: bool = False  # the same, top–bottom
     block_size: int = 5  # K of the random block replacement, pixels (paper: RHD 5, STB 14)
-    block_probability: float = 0.5
-    box_shift: float = 0.0  # the student's crop moves by up to this share of its side each way (not in the paper)
-    box_scale: float = 1.0  # … and shows up to this many times as much, or as little
-    light: float = 0.0  # its colours are scaled by up to exp(± this) each and shifted by up to half of it
+    block_probability: float = 0.5  # of a block replacement, for each crop
+    box_shift: float = 0.0  # box jitter of the student's crop: shift, up to this share of its side (not the paper's)
+    box_scale: float = 1.0  # box jitter: scale, up to this factor, larger or smaller
+    light: float = 0.0  # colour jitter: each channel scaled by up to exp(± this) and shifted by up to half of it
 
 
 @dataclass
 class ModelConfig:
+    """The size of the network, and which of its layers are imitated."""
+
     width: int = 64  # channels of the first stage; the feature has 8 · width values
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # basic blocks a stage; ResNet-34
-    reading: str = "64/32/16/8"  # feature-map sizes: which ResNet-34 gives 8×8×512 from 64×64
-    hidden_before_relu: bool = False  # f₋₂ of Eq. 3 before its ReLU instead of after it
+    reading: str = "64/32/16/8"  # the backbone, by its feature-map sizes: two ResNet-34s give 8×8×512 (docs/paper.md)
+    hidden_before_relu: bool = False  # imitate the hidden layers (f₋₂ of Eq. 3) before their ReLU, not after it
 
 
 @dataclass
 class LossConfig:
+    """The weights of the losses."""
+
     alpha: float = 100.0  # Eq. 5, weight of the regression loss
     beta: float = 0.5  # Eq. 6, weight of the first pose where there is a refine branch
-    gamma: float = 100.0  # as α, where the teacher's pose stands in for a label that is not there (beyond the paper)
-    lambda_feature: float = 1 / 16  # Eq. 3, λ1
+    gamma: float = 100.0  # weight of an unlabelled sample's distance to the teacher's pose (beyond the paper)
+    lambda_feature: float = 1 / 16  # Eq. 3, λ1: imitation of the feature
     lambda_hidden: tuple[float, ...] = (5 / 16, 5 / 16, 5 / 16)  # Eq. 3, λ2–λ4 (X, Y, Z); a joint head takes their sum
 
 
 @dataclass
 class OptimConfig:
-    steps: int = 90_000
+    """Adam and its schedule."""
+
+    steps: int = 90_000  # updates
     batch: int = 64  # global, over all devices
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-4  # after the warm-up and before any decay (paper: RHD 1e-4, STB 7e-5)
     schedule: str = "step"  # "step": × decay_factor at each of decay_steps; "cosine": to zero after the last step
-    decay_steps: tuple[int, ...] = (60_000,)
-    decay_factor: float = 0.1
-    warmup_steps: int = 0  # linear from zero
-    weight_decay: float = 5e-4
+    decay_steps: tuple[int, ...] = (60_000,)  # read by the schedule "step" alone
+    decay_factor: float = 0.1  # of the rate, at each of decay_steps
+    warmup_steps: int = 0  # linear from zero to learning_rate
+    weight_decay: float = 5e-4  # of all parameters; how it acts: `decoupled`
     decoupled: bool = False  # False: L2 added to the gradient (PyTorch's Adam); True: AdamW
 
 
 @dataclass
 class TeacherConfig:
+    """The frozen depth network of stage II: a finished one, or how one is trained first."""
+
     checkpoint: str = ""  # a finished depth teacher (its run folder or export); "" = train one in this run
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage I
-    start: str = "same"  # its initial weights: the "same" numbers as its student's, or drawn "apart"
-    # What it says of each sample and flip is computed once: "on", "off", or "auto": where that takes it fewer passes.
+    start: str = "same"  # initial weights: the "same" as its student's in all layers but the first, or drawn "apart"
+    # Teacher-output cache, outputs computed once for each sample and flip: "on", "off", or "auto" = where that takes
+    # the teacher fewer forward passes.
     cache: str = "auto"
-    cache_device_mb: int = 2048  # up to this size a copy lies on each device; a larger table is read from its file
+    cache_device_mb: int = 2048  # MB; up to this each device has a copy of the cache, else it is read from its file
 
 
 @dataclass
 class EvaluationConfig:
-    """The protocol: what a reported figure means. `metrics.protocol_name` says it in words beside every figure."""
+    """The evaluation protocol: what a reported value means. Its name stands beside every value."""
 
-    joint_0: str = "as_labelled"  # or STB's palm made a wrist, in training too: "wrist_from_ring", "wrist_from_middle"
+    joint_0: str = "as_labelled"  # or STB's palm moved to a wrist, in training too, by one of two rules
     count_root: bool = True  # all 21 joints count (the root's error is that of the network's own root), or 20
-    auc_from_mm: float = 20.0
-    auc_to_mm: float = 50.0
+    auc_from_mm: float = 20.0  # where the range of the AUC begins
+    auc_to_mm: float = 50.0  # where it ends
     auc_points: int = 31  # equally spaced thresholds, ends included; 31 is one a millimetre
 
 
 @dataclass
 class Config:
+    """A run: what is trained, on what, how, and how often it is looked at."""
+
     name: str = "default"  # the run's folder under runs/ unless --workdir says otherwise
-    rows: tuple[str, ...] = ("depth_teacher", "rgb_baseline", "pmd_net")  # what to train, in order (rows.py)
-    seed: int = 0
+    rows: tuple[str, ...] = ("depth_teacher", "rgb_baseline", "pmd_net")  # what to train, in order: names of `METHODS`
+    seed: int = 0  # of all random draws: weights, order of the samples, augmentation, which labels are kept
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -98,11 +113,11 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)  # stage II
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    # Of the convolutions: "float32", "bfloat16", or "auto": bfloat16 on accelerators, float32 on the CPU. Products of
+    # Of the convolutions: "float32", "bfloat16", or "auto" = bfloat16 on accelerators, float32 on the CPU. Products of
     # float32 are float32 everywhere, not TF32 or bfloat16, unless JAX_DEFAULT_MATMUL_PRECISION chooses otherwise.
     compute_dtype: str = "auto"
-    eval_batch: int = 256
+    eval_batch: int = 256  # samples in a batch of evaluation, global
     eval_every: int = 0  # steps between evaluations on the validation samples; 0 = never
-    checkpoint_every: int = 1000  # steps
+    checkpoint_every: int = 1000  # steps between checkpoints
     log_every: int = 50  # steps between lines of metrics.jsonl
-    tensorboard: bool = True
+    tensorboard: bool = True  # write event files too

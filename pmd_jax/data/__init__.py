@@ -3,6 +3,8 @@
 * `hand`, `cropping`: joint order, root, scale; the box around a hand and what falls into it.
 * `prepared`, `frames`, `selfcheck`: the prepared example, made from an original frame, and whether it makes sense.
   These are the imports for a data set of your own (docs/your_data.md).
-* `dataset`, `recordings`, `labels`: a split in memory, what is held out of it, and which samples keep their labels.
+* `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns.
+* `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
+  input counts from without joints.
 * `loader`: the order of samples and the batches. `inputs`, `augment`, `jitter`: what the network sees of a batch.
 """

@@ -4,8 +4,8 @@ A decoder with its bytes swapped, labels in another camera's frame, or joints in
 errors. A hand's own geometry gives them away: joints lie a few millimetres below the measured skin, K·xyz falls on
 the annotated pixel, the first finger bone is longer than the last, and fingers bend towards the palm.
 
-The bounds are wide. Each is set between what the right reading and the wrong one give on rendered hands (the table in
-docs/datasets.md): they stop a wrong reading, and say nothing on the quality of a right one.
+The bounds are wide. Each is set between what the right reading and the wrong ones of docs/datasets.md give on rendered
+hands (tests/datasets): they stop a wrong reading, and say nothing on the quality of a right one.
 """
 
 from __future__ import annotations

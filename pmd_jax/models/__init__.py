@@ -2,6 +2,7 @@
 
 * `resnet`, `pmd_net`: the backbone; heads, refine module and the whole network.
 * `network`: structure apart from weights: `build`, `Network`, `Weights`.
-* `saved_model`: a trained network as a folder, and back.
-* `winograd`, `fold_batch_norm`, `row_parts`, `dtypes`: how the same numbers are computed faster.
+* `saved_model`, `description`: a trained network as a folder, and back; the folder's JSON, read without JAX.
+* `onnx_graph`: the same network for ONNX Runtime.
+* `winograd`, `fold_batch_norm`, `dtypes`: how the same numbers are computed faster.
 """

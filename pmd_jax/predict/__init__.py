@@ -1,7 +1,8 @@
 """From pictures to hands: `python -m pmd_jax.predict`, and the functions behind it.
 
 * `predictor`: crops to joints, whole pictures to hands; what `pmd_jax.load` returns. `hand_pose`: one hand.
+* `engines`: what runs a network, ONNX Runtime or JAX.
 * `images`, `image_metadata`, `video`, `video_bytes`, `boxes`: what comes in.
 * `pipeline`, `tracking`: hands in many pictures, and from one picture of a video to the next.
-* `writers`, `overlays`: what goes out. `latency`: the time of one crop.
+* `writers`, `overlays`: what goes out. `cli`: the command. `latency`: the time of one crop.
 """

@@ -28,9 +28,10 @@ def labels(dataset: str = "rendered") -> Study:
     }
     base = scale_schedule(label_free_inputs(paper(dataset)), ENOUGH.get(dataset, 1))
     note = (
-        "All rows of a seed have the same steps, labels and crops. The crops go around the hand's pixels and depths "
-        "count from the depth map itself, so that a sample without labels needs none for its inputs either. The labels "
-        "are drawn by the seed, fewer within more. The test split has the true root and scale, as everywhere."
+        "All methods of a seed have the same steps, labels and crops. Crops go around the hand's pixels and depth "
+        "inputs count from the depth map itself, so that unlabelled samples need no joints for them. Which labels are "
+        "kept follows from the seed; fewer are a subset of more. At test the true root and scale are known, as in all "
+        "tables."
     )
     return Study("labels", "How few labels will do", dataset, base, variants, note=note)
 
@@ -50,7 +51,7 @@ def label_steps(dataset: str = "rendered") -> Study:
         }
         for row in METHOD_NAMES:
             variants[f"{row}/{times}"] = Variant(row, f"{METHODS[row].title}, {title}", changes)
-    note = "3,000 labels. A short training ends before the few labels do: what the others are worth shows later."
+    note = "3,000 labels. A short training does not exhaust the few labels; the unlabelled samples pay in a longer one."
     return Study("label_steps", "Few labels and longer training", dataset, base, variants, note=note)
 
 
@@ -67,8 +68,8 @@ def label_weights(dataset: str = "rendered") -> Study:
     for share in (0.5, 0.25):
         changes = {"data.unlabelled_share": share}
         variants[f"share_{100 * share:.0f}"] = Variant(row, f"{share:.0%} of a batch without labels", changes)
-    note = "3,000 labels, the tables' schedule. Read on validation samples cut from training."
-    return Study("label_weights", "Weight and share of pairs without labels", dataset, base, variants, note=note)
+    note = "3,000 labels, the tables' schedule. Evaluated on validation samples held out from training."
+    return Study("label_weights", "Weight and share of unlabelled pairs", dataset, base, variants, note=note)
 
 
 def label_free(dataset: str = "rendered") -> Study:
@@ -85,7 +86,7 @@ def label_free(dataset: str = "rendered") -> Study:
         "rgb_joints": Variant("rgb_baseline", "RGB baseline, box around the joints"),
         "rgb_mask": Variant("rgb_baseline", "RGB baseline, box around the hand's pixels", box | origin),
     }
-    note = "The joints' box and the root's depth are made of labels, on test samples too."
+    note = "The joints' box and the root's depth are derived from labels, on test samples too."
     return Study("label_free", "What inputs without joints cost", dataset, base, variants, note=note)
 
 

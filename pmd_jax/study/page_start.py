@@ -11,10 +11,11 @@ from pmd_jax.config.presets import DATASETS
 from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import result_files
 from pmd_jax.study.statistics import ci_and_seeds, paired
-from pmd_jax.study.teacher_start import METHOD_NAMES, STARTS, teacher_start
+from pmd_jax.study.teacher_start import METHOD_NAMES, teacher_start
 
 Rows = Mapping[str, Mapping[str, Any]]  # "<row>/<start>" → its figures, as result_files.read gives them
 BASELINE, STUDENT = "rgb_baseline", "pmd_net"
+HEADS = {"same": "shared initial weights", "apart": "separate initial weights"}  # values of config.teacher.start
 
 
 def section(results: Path, facts: Callable[[Rows, list[str]], str]) -> list[str]:
@@ -43,10 +44,10 @@ def _table(rows: Rows) -> str:
     baseline = rows.get(BASELINE, {}).get("epe_mm", {})
     lines = [[METHODS[BASELINE].title, ci_and_seeds(baseline.values()), ci_and_seeds(baseline.values()), "–"]]
     for row in METHOD_NAMES:
-        same, apart = (rows.get(f"{row}/{start}", {}).get("epe_mm", {}) for start in STARTS)
+        same, apart = (rows.get(f"{row}/{start}", {}).get("epe_mm", {}) for start in HEADS)
         each = [ci_and_seeds(by_seed.values()) for by_seed in (same, apart)]
         lines.append([METHODS[row].title, *each, ci_and_seeds(paired(apart, same), "+.2f")])
         if row == STUDENT:
             gains = [ci_and_seeds(paired(by_seed, baseline), "+.2f") for by_seed in (same, apart)]
-            lines.append([f"{METHODS[row].title} less {METHODS[BASELINE].title}", *gains, ""])
-    return markdown_table(["network", *STARTS.values(), "difference"], lines)
+            lines.append([f"{METHODS[row].title} minus {METHODS[BASELINE].title}", *gains, ""])
+    return markdown_table(["network", *HEADS.values(), "difference"], lines)

@@ -24,7 +24,7 @@ def table1(dataset: str = "rendered") -> Study:
     for beta, epe_mm in betas.items():
         title = f"with refine module, β = {beta:g}"
         variants[_key(f"β = {beta:g}")] = Variant("pmd_net_refine", title, {"loss.beta": beta}, {"stb": epe_mm})
-    note = "The paper does not name the table's data set; two of its figures are those of STB in its Table 2."
+    note = "The paper does not name the table's data set; two of its values are those of STB in its Table 2."
     title = "Table 1: weight of the first pose"
     return Study("table1", title, dataset, paper(dataset), variants, note=note, short_title="Table 1")
 
@@ -124,7 +124,7 @@ def _sweep(name: str, title: str, dataset: str, row: str, values: Mapping[str, d
     base.data.eval_split = "validation"
     base.data.validation = base.data.validation or 2000
     variants = {_key(title): Variant(row, title, changes) for title, changes in values.items()}
-    note = "Read on validation samples cut from training."
+    note = "Evaluated on validation samples held out from training."
     return Study(name, title, dataset, base, variants, note=note, heading_level=3)
 
 

@@ -24,13 +24,13 @@ from pmd_jax.study.statistics import format_ci, paired
 INTRODUCTION = """\
 # Results
 
-The tables and figures of the paper, its figures beside ours. This page is made of the JSON files in {results} by
+The tables and figures of the paper, its values beside ours. This page is generated from the JSON files in {results} by
 `python -m pmd_jax.study --render`; do not edit it.
 
-Where there are several seeds, a figure is their mean ± the half width of its 95 % interval (Student's t). A difference
-is taken seed by seed to the first line of its table: a negative one is a smaller error. An interval that holds zero
-shows no difference. Figures of different columns, and of the paper, rest on different data or networks: compare inside
-a column."""
+Where there are several seeds, a value is their mean ± the half width of its 95 % interval (Student's t). A difference
+is taken seed by seed to the first line of its table; a negative one is a smaller error. An interval that includes zero
+shows no difference. Values of different columns, and of the paper, are of different data or networks: compare within a
+column."""
 TABLE_4 = """\
 ## Table 4: other methods
 
@@ -61,7 +61,7 @@ def write(results: Path, page: Path) -> None:
     parts.append(TABLE_4)
     parts += page_labels.section(results, where, _facts)
     parts += page_start.section(results, _facts)
-    parts.append("## Choices that the paper mentions without figures")
+    parts.append("## Choices that the paper mentions without results")
     for make in SWEEPS:
         parts += _table(make, results, where)
     write_text(page, "\n\n".join(parts) + "\n")
@@ -172,9 +172,9 @@ def _imitation(layers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[
     }
     lines = [[layer, *(_cell(shares.get(way), 3) for way in ways)] for layer, shares in layers.items()]
     text = (
-        "What of the teacher's layers can be told from RGB, and what the labels tell already: the share of each layer "
-        "that is explained on samples that no network was trained on, 1 − (L1 distance) / (L1 distance of the best "
-        "constant). Layers before their ReLU unless it says otherwise."
+        "How much of the teacher's layers can be inferred from RGB, and how much already follows from the labels: the "
+        "share of each layer that is explained on samples that no network was trained on, 1 − (L1 distance) / (L1 "
+        "distance of the best constant). Layers before their ReLU unless it says otherwise."
     )
     return [text, markdown_table(["the teacher's layer", *ways.values()], lines)]
 

@@ -21,7 +21,9 @@ def teacher_start(dataset: str = "rendered") -> Study:
         for start, words in STARTS.items():
             variants[f"{row}/{start}"] = Variant(row, f"{METHODS[row].title}, {words}", {"teacher.start": start})
     note = (
-        "Teacher and student draw their initial weights from one seed, so that all but the first layer's are the same "
-        "numbers; or from two. Baseline and student start alike either way."
+        "The initial weights of teacher and student are drawn from one seed, so that all layers but the first are "
+        "equal, or from two. Baseline and student share theirs either way."
     )
-    return Study("teacher_start", "What the same start is worth", dataset, paper(dataset), variants, note=note)
+    return Study(
+        "teacher_start", "Shared initial weights of teacher and student", dataset, paper(dataset), variants, note=note
+    )

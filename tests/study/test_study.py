@@ -434,7 +434,7 @@ def test_what_the_same_start_is_worth_on_the_page(tmp_path):
     page = (tmp_path / "RESULTS.md").read_text()
     half = statistics.interval([1, 3])[1]
     assert f"| PMD-Net | 28.00 ± 0.00 (2 seeds) | 30.00 ± {half:.2f} (2 seeds) | +2.00 ± {half:.2f} (2 seeds) |" in page
-    assert f"| PMD-Net less RGB baseline | -3.00 ± {half:.2f} (2 seeds) | -1.00 ± 0.00 (2 seeds) |  |" in page
+    assert f"| PMD-Net minus RGB baseline | -3.00 ± {half:.2f} (2 seeds) | -1.00 ± 0.00 (2 seeds) |  |" in page
     assert "| Depth teacher | – | – | – |" in page
     assert "a command --seeds=2" in page
 

@@ -20,7 +20,7 @@ from test_job import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
 from pmd_jax.runtime import errors
 
 ENDS_WITHIN_S = 60  # of the failure or the loss of another process
-AFTER_A_LOSS = (errors.EXIT_FAULT, -signal.SIGABRT)  # 1 and 134 in BUILD.md
+AFTER_A_LOSS = (errors.EXIT_FAULT, -signal.SIGABRT)  # 1 and 134 in docs/running.md
 TAUGHT = "--config.rows=('pmd_net',)"
 
 
