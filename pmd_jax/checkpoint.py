@@ -50,7 +50,7 @@ class Checkpoints:
         self.folder = folder.absolute()
         self._open = ExitStack()  # as long as Orbax may write
         self._path = self._open.enter_context(plain_path(self.folder, create=True))
-        context = ocp.Context()
+        context = _context()
         # A function and no method: Orbax copies the context with all that hangs on it.
         context.asynchronous.post_finalization_callback = lambda: _write_digest(self.folder)
         self._checkpointer = ocp.training.Checkpointer(
@@ -191,6 +191,17 @@ class Checkpoints:
             time.sleep(0.1)
 
 
+def _context() -> ocp.Context:
+    """Each array is written whole, from one device.
+
+    Orbax would have every device write a slice of it, which for a network of some megabytes saves nothing, and costs a
+    program to be compiled for each shape and place.
+    """
+    context = ocp.Context()
+    context.array.saving.use_replica_parallel = False
+    return context
+
+
 def _write_digest(folder: Path) -> None:
     """Orbax calls this on process 0, when all have written their files and before a checkpoint gets its own name."""
     [unfinished] = folder.glob("*orbax-checkpoint-tmp*")
@@ -256,7 +267,7 @@ def save_tree(folder: Path, tree: Any) -> None:
         CheckpointError: it cannot be written.
     """
     try:
-        with plain_path(folder.absolute(), create=True) as path:
+        with plain_path(folder.absolute(), create=True) as path, _context():
             ocp.save(path, tree, overwrite=True)
     except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
         raise

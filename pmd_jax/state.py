@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx, struct
 from jaxtyping import Array, Float, Int32
@@ -98,3 +100,12 @@ def build(config: Config, row: Row, seed: int) -> tuple[Network, Weights]:
 def create_state(weights: Weights, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     return TrainState(jnp.zeros((), jnp.int32), weights.params, weights.batch_stats, optimizer.init(weights.params))
+
+
+def digests(state: TrainState) -> dict[str, str]:
+    """A hash of each array by its path, to compare what several processes begin with."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(path): hashlib.blake2b(np.ascontiguousarray(leaf).data, digest_size=8).hexdigest()
+        for path, leaf in leaves
+    }

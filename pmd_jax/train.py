@@ -15,12 +15,12 @@ from pmd_jax import sharding
 from pmd_jax.checkpoint import CheckpointError, Checkpoints
 from pmd_jax.config import Config, OptimConfig
 from pmd_jax.data.pipeline import Columns, training_batches
-from pmd_jax.distributed import barrier, is_primary
+from pmd_jax.distributed import barrier, is_primary, require_same, several
 from pmd_jax.lessons import Lessons, StoredLessons
 from pmd_jax.loop_step import LoopStep, all_finite
 from pmd_jax.metric_writer import MetricWriter
 from pmd_jax.preemption import Preempted, Stop
-from pmd_jax.state import TrainState, Weights
+from pmd_jax.state import TrainState, Weights, digests
 from pmd_jax.steps import Recipe
 from pmd_jax.train_log import Log
 from pmd_jax.train_time import TrainTime
@@ -80,13 +80,15 @@ def train_row(
     barrier(f"the start of {name}")
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
-    state = checkpoints.restore(jax.device_put(state, sharding.replicated(mesh)), data)
+    if several():
+        require_same("initial weights", digests(state))
+    state = checkpoints.restore(sharding.replicate(mesh, state), data)
     start = int(state.step)
     require_finite(state, checkpoints.folder / str(start))
     spent = TrainTime(workdir / name / "train_time.json", start, active=is_primary())
     writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=is_primary())
     log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(recipe))
-    seed = jax.device_put(jnp.int32(config.seed), sharding.replicated(mesh))
+    seed = sharding.replicate(mesh, jnp.int32(config.seed))
     carry = loop.begin(state)
     resident = None if isinstance(teacher, StoredLessons) else loop.teach(teacher)
     del state  # the first step takes it away

@@ -14,15 +14,17 @@ import jax
 import numpy as np
 import pytest
 from conftest import redescribe, small_config, write_export
+from orbax.checkpoint import v1 as ocp
 from test_steps import make
 from test_teacher_cache import files, table_of
 from test_train import train_six_steps
 
-from pmd_jax import digest, export_folder, predictor, teacher_cache
+from pmd_jax import digest, export_folder, predictor, sharding, teacher_cache
 from pmd_jax import files as our_files
-from pmd_jax.checkpoint import CheckpointError, Checkpoints
+from pmd_jax.checkpoint import CheckpointError, Checkpoints, save_tree
 from pmd_jax.errors import InputError
 from pmd_jax.metric_writer import read_metrics
+from pmd_jax.plain_paths import plain_path
 from pmd_jax.state import TrainState
 
 FLIPS = 200  # in each file
@@ -57,6 +59,15 @@ def saved(tmp_path_factory) -> Path:
         checkpoints.save(step, jax.tree.map(lambda x, step=step: x + step, state), Position(step))  # pyright: ignore[reportArgumentType]
     checkpoints.close()
     return folder
+
+
+def test_arrays_are_written_whole_and_not_in_a_slice_for_each_device(tmp_path):
+    """A slice for each device is a program for each device and shape, to be compiled at the first save."""
+    mesh = sharding.make_mesh()
+    save_tree(tmp_path / "tree", {"weights": jax.device_put(np.ones((8, 4), np.float32), sharding.replicated(mesh))})
+    with plain_path(tmp_path / "tree") as path:
+        storage = ocp.metadata(path).metadata["weights"].storage_metadata
+    assert storage.write_shape == storage.chunk_shape == (8, 4)
 
 
 @pytest.fixture
