@@ -139,7 +139,7 @@ sharding.make_mesh = lambda: make_mesh([jax.devices()[i] for i in {order}])
 def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, shared, tmp_path):
     """As on TPU slices, where neighbours along the mesh belong to different hosts: losses, table, predictions."""
     ordered, interleaved = taught(shared, data_dir, 2), tmp_path / "interleaved"
-    options = (TAUGHT, f"--config.data.data_dir={data_dir}", f"--workdir={interleaved}")
+    options = (ONE_ROW, TAUGHT, f"--config.data.data_dir={data_dir}", f"--workdir={interleaved}")
     for code, output in finish(together([SHUFFLED.format(order=ORDERS["interleaved"])] * 2, *options)):
         assert code == 0, output
     np.testing.assert_allclose(losses(interleaved), losses(ordered), rtol=1e-4)
