@@ -106,6 +106,6 @@ def digests(state: TrainState) -> dict[str, str]:
     """A hash of each array by its path, to compare what several processes begin with."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return {
-        jax.tree_util.keystr(path): hashlib.blake2b(np.ascontiguousarray(leaf).data, digest_size=8).hexdigest()
+        jax.tree_util.keystr(path): hashlib.blake2b(np.asarray(leaf).tobytes(), digest_size=8).hexdigest()
         for path, leaf in leaves
     }
