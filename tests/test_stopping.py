@@ -74,7 +74,7 @@ def test_a_resumed_run_stops_before_its_first_step(data_dir, tmp_path):
 @pytest.mark.slow
 def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, shared, tmp_path):
     """SIGKILL to either process at any moment; the other one ends by itself, and both are started again."""
-    often = (TAUGHT, "--config.checkpoint_every=1")
+    often = (TAUGHT, "--config.checkpoint_every=1", "--join_timeout=120")  # one may be killed before it has joined
     workdir, draws = tmp_path / "run", np.random.default_rng(0)
     for _ in range(int(os.environ.get("KILLS", "2"))):
         started = launch(data_dir, workdir, 2, 4, *often)
