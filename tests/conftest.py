@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+CHILD = Path(__file__).resolve().parent / "child"  # what the processes that tests start do first
+os.environ["PYTHONPATH"] = os.pathsep.join([str(CHILD), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 import jax
 import pytest
@@ -22,7 +25,7 @@ from pmd_jax.data.dataset import Columns
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.runtime import digest
-from pmd_jax.runtime.files import write_text
+from pmd_jax.runtime.files import locked, write_text
 from reference.made_up_columns import make_columns
 
 
@@ -58,6 +61,23 @@ def write_export(folder: Path, row: str = "rgb_baseline") -> Path:
 @pytest.fixture(scope="session")
 def tiny_export(tmp_path_factory) -> Path:
     return write_export(tmp_path_factory.mktemp("tiny") / "export")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """A folder of all workers of this session, for `made_once`."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """What `make` writes to `folder`, by whichever worker comes first; the others wait for it. Nobody may change it."""
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,17 @@ def load_errors(where: Path, has_sums: bool) -> Iterator[None]:
         ) from error
 
 
+def saving_context() -> ocp.Context:
+    """Each array is written whole, from one device.
+
+    Orbax would have every device write a slice of it, which for a network of some megabytes saves nothing, and costs a
+    program to be compiled for each shape and place.
+    """
+    context = ocp.Context()
+    context.array.saving.use_replica_parallel = False
+    return context
+
+
 def save_tree(folder: Path, tree: Any) -> None:
     """Writes a tree of arrays to `folder`, replacing what is there.
 
@@ -36,7 +47,7 @@ def save_tree(folder: Path, tree: Any) -> None:
         CheckpointError: it cannot be written.
     """
     try:
-        with plain_path(folder.absolute(), create=True) as path:
+        with plain_path(folder.absolute(), create=True) as path, saving_context():
             ocp.save(path, tree, overwrite=True)
     except jax.errors.JaxRuntimeError:  # not the disk: another process is lost
         raise

@@ -35,6 +35,18 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """A whole copy on each device of what every process has; whether all have the same is not looked at.
+
+    `jax.device_put` looks, by a collective of several processes for each array, which for the hundreds of arrays of a
+    network takes seconds: see `distributed.require_same`.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, replicated(mesh))
+    whole = replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(whole, np.asarray(x)), tree)
+
+
 def local_rows(mesh: Mesh, batch: int) -> Int64[np.ndarray, " local"]:
     """Which rows of a global batch lie on this process's devices, in rising order; they need not be neighbours.
 

@@ -19,7 +19,7 @@ from pmd_jax.runtime.digest import require_whole
 from pmd_jax.runtime.distributed import barrier, broadcast
 from pmd_jax.runtime.errors import BrokenCheckpoint, CheckpointError, first_line
 from pmd_jax.runtime.files import free_name
-from pmd_jax.runtime.orbax_io import abstract, load_errors, require_same_tree
+from pmd_jax.runtime.orbax_io import abstract, load_errors, require_same_tree, saving_context
 from pmd_jax.runtime.paths import plain_path
 from pmd_jax.train.state import TrainState
 
@@ -39,7 +39,7 @@ class Checkpoints:
         self.folder = folder.absolute()
         self._open = ExitStack()  # as long as Orbax may write
         self._path = self._open.enter_context(plain_path(self.folder, create=True))
-        context = ocp.Context()
+        context = saving_context()
         # A function and no method: Orbax copies the context with all that hangs on it.
         context.asynchronous.post_finalization_callback = lambda: _write_digest(self.folder)
         self._checkpointer = ocp.training.Checkpointer(

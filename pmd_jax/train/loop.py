@@ -18,7 +18,7 @@ from pmd_jax.data.dataset import Columns
 from pmd_jax.data.loader import training_batches
 from pmd_jax.models.network import Weights
 from pmd_jax.runtime import sharding
-from pmd_jax.runtime.distributed import barrier, is_primary
+from pmd_jax.runtime.distributed import barrier, is_primary, require_same, several
 from pmd_jax.runtime.errors import CheckpointError, Preempted
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train.checkpoint import Checkpoints
@@ -26,7 +26,7 @@ from pmd_jax.train.clock import TrainTime
 from pmd_jax.train.compiled_step import CompiledStep, all_finite
 from pmd_jax.train.log import Log
 from pmd_jax.train.metric_writer import MetricWriter
-from pmd_jax.train.state import TrainState
+from pmd_jax.train.state import TrainState, digests
 from pmd_jax.train.step import Recipe
 from pmd_jax.train.teacher_outputs import TeacherOutputs
 
@@ -75,20 +75,22 @@ def train_method(task: TrainingTask, config: Config, mesh: Mesh, workdir: Path, 
         Diverged: a loss, or a number of the state, is not finite; the last good checkpoint is kept.
         CheckpointError: no checkpoint could be written, or the one that is there cannot be read or gone on from.
     """
-    name, optim, whole = task.name, task.optim, sharding.replicated(mesh)
+    name, optim = task.name, task.optim
     sharding.check_batch(optim.batch, mesh, "optim.batch")
     loop = CompiledStep(task.recipe, mesh, task.state, task.columns.gather(np.zeros(1, int)))
     data = _batches(task, config, mesh, loop)
     barrier(f"the start of {name}")
     checkpoints = Checkpoints(workdir / name / "checkpoints")
     # Where the step will leave it: a state that lies elsewhere at first would have the step compiled twice.
-    state = checkpoints.restore(jax.device_put(task.state, whole), data)
+    if several():
+        require_same("initial weights", digests(task.state))
+    state = checkpoints.restore(sharding.replicate(mesh, task.state), data)
     start = int(state.step)
     require_finite(state, checkpoints.folder / str(start))
     spent = TrainTime(workdir / name / "train_time.json", start, active=is_primary())
     writer = MetricWriter(workdir, name, start, tensorboard=config.tensorboard, active=is_primary())
     log = Log(writer, loop.names, name, start, optim, config.log_every, _remedy(task.recipe))
-    carry, seed = loop.begin(state), jax.device_put(jnp.int32(config.seed), whole)
+    carry, seed = loop.begin(state), sharding.replicate(mesh, jnp.int32(config.seed))
     teacher = loop.teach(task.teacher)
     del state  # the first step takes it away
     try:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import redescribe, small_config, write_export
+from orbax.checkpoint import v1 as ocp
 from test_loop import train_six_steps
 from test_step import make
 from test_teacher_cache import files, table_of
@@ -21,9 +22,11 @@ from test_teacher_cache import files, table_of
 from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.models import saved_model
 from pmd_jax.predict import predictor
-from pmd_jax.runtime import digest
+from pmd_jax.runtime import digest, sharding
 from pmd_jax.runtime import files as our_files
 from pmd_jax.runtime.errors import CheckpointError, InputError
+from pmd_jax.runtime.orbax_io import save_tree
+from pmd_jax.runtime.paths import plain_path
 from pmd_jax.train import teacher_cache
 from pmd_jax.train.checkpoint import Checkpoints
 from pmd_jax.train.state import TrainState
@@ -61,6 +64,15 @@ def saved(tmp_path_factory) -> Path:
         checkpoints.save(step, jax.tree.map(lambda x, step=step: x + step, state), Position(step))  # pyright: ignore[reportArgumentType]
     checkpoints.close()
     return folder
+
+
+def test_arrays_are_written_whole_and_not_in_a_slice_for_each_device(tmp_path):
+    """A slice for each device is a program for each device and shape, to be compiled at the first save."""
+    mesh = sharding.make_mesh()
+    save_tree(tmp_path / "tree", {"weights": jax.device_put(np.ones((8, 4), np.float32), sharding.replicated(mesh))})
+    with plain_path(tmp_path / "tree") as path:
+        storage = ocp.metadata(path).metadata["weights"].storage_metadata
+    assert storage.write_shape == storage.chunk_shape == (8, 4)
 
 
 @pytest.fixture

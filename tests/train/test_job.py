@@ -30,7 +30,8 @@ TINY = ("--config=launch/smoke.py", "--config.model.width=4", "--config.data.val
 STEPS = ("--config.optim.steps=6", "--config.teacher.optim.steps=6", "--config.checkpoint_every=2")
 ONE_DEVICE = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 ONE_ROW = "--config.rows=('rgb_baseline',)"
-FAST = (*TINY, *STEPS, "--config.optim.batch=16", "--config.teacher.optim.batch=16", "--config.eval_batch=16")
+BATCHES = ("--config.optim.batch=16", "--config.teacher.optim.batch=16", "--config.eval_batch=16")
+FAST = (*TINY, *STEPS, *BATCHES, "--config.tensorboard=False")  # to import its writer takes as long as the six steps
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +129,13 @@ def test_the_same_command_again_does_nothing_twice(data_dir, finished):
 
 def test_a_run_killed_at_several_steps_ends_with_the_same_bits(data_dir, finished, tmp_path):
     """SIGKILL as soon as a number of lines are logged, then again further on, at no step in particular."""
-    workdir = tmp_path / "run"
+    workdir, options = tmp_path / "run", (ONE_ROW, "--config.log_every=1", "--config.tensorboard=True")
     for lines in (1, 3, 5):
-        process = start(data_dir, workdir, ONE_ROW, "--config.log_every=1")
+        process = start(data_dir, workdir, *options)
         kill_when(process, lambda lines=lines: count_lines(workdir) >= lines)
-    code, output = run(data_dir, workdir, ONE_ROW, "--config.log_every=1")
+    code, output = run(data_dir, workdir, *options)
     assert code == 0, output
+    assert len(list((workdir / "tensorboard" / "rgb_baseline").iterdir())) == 4  # one a start
     ours, theirs = content(workdir), content(finished)
     assert ours["predictions"]["rgb_baseline"] == theirs["predictions"]["rgb_baseline"]
     assert ours["figures"]["rgb_baseline"] == theirs["figures"]["rgb_baseline"]

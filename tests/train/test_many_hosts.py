@@ -16,7 +16,7 @@ import pytest
 from conftest import small_config
 from made_up_data import write_made_up_data
 from test_job import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
-from test_multiprocess import ENDS_WITHIN_S, TAUGHT, finish, free_port, losses, spawn
+from test_multiprocess import ENDS_WITHIN_S, TAUGHT, finish, free_port, losses, spawn, taught
 
 from pmd_jax.config.methods import METHODS
 from pmd_jax.evaluate import predictions
@@ -68,6 +68,17 @@ def test_devices_of_several_slices_make_one_mesh():
     mesh = sharding.make_mesh(devices)
     assert mesh.devices.tolist() == devices
     assert mesh.axis_names == ("data",)
+
+
+def test_a_state_is_placed_without_being_compared_array_by_array(monkeypatch):
+    """As `jax.device_put` would with several processes: a collective for each array."""
+    mesh = sharding.make_mesh(jax.devices()[:2])
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "device_put", lambda *_: pytest.fail("compared"))
+    placed = sharding.replicate(mesh, {"count": np.int32(3), "kernel": np.arange(6.0).reshape(2, 3)})
+    assert {array.sharding for array in placed.values()} == {sharding.replicated(mesh)}
+    assert placed["count"] == 3
+    np.testing.assert_array_equal(placed["kernel"], np.arange(6.0).reshape(2, 3))
 
 
 @pytest.mark.slow
@@ -126,13 +137,12 @@ sharding.make_mesh = lambda: make_mesh([jax.devices()[i] for i in {order}])
 
 
 @pytest.mark.slow
-def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, tmp_path):
+def test_a_run_on_interleaved_hosts_is_the_run_on_ordered_ones(data_dir, shared, tmp_path):
     """As on TPU slices, where neighbours along the mesh belong to different hosts: losses, table, predictions."""
-    for name in ("as they come", "interleaved"):
-        options = (TAUGHT, f"--config.data.data_dir={data_dir}", f"--workdir={tmp_path / name}")
-        for code, output in finish(together([SHUFFLED.format(order=ORDERS[name])] * 2, *options)):
-            assert code == 0, output
-    ordered, interleaved = (tmp_path / name for name in ("as they come", "interleaved"))
+    ordered, interleaved = taught(shared, data_dir, 2), tmp_path / "interleaved"
+    options = (ONE_ROW, TAUGHT, f"--config.data.data_dir={data_dir}", f"--workdir={interleaved}")
+    for code, output in finish(together([SHUFFLED.format(order=ORDERS["interleaved"])] * 2, *options)):
+        assert code == 0, output
     np.testing.assert_allclose(losses(interleaved), losses(ordered), rtol=1e-4)
     for row in ("depth_teacher", "pmd_net"):
         ours, theirs = (np.load(folder / row / "predictions.npz") for folder in (interleaved, ordered))
@@ -182,6 +192,16 @@ def test_processes_that_were_started_differently(data_dir, tmp_path, change, wor
     assert words in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("*/*/checkpoints"))
+
+
+@pytest.mark.slow
+def test_initial_weights_that_differ_end_both_and_the_array_is_named(data_dir, tmp_path):
+    other = "from pmd_jax.train import job\nbuild = job.build\njob.build = lambda config, row, _: build(config, row, 9)"
+    options = (ONE_ROW, f"--config.data.data_dir={data_dir}", f"--workdir={tmp_path / 'run'}")
+    exits, said = ended(together(["", other], *options), time.monotonic())
+    assert exits == {2}, said
+    assert "The processes differ in their initial weights: .params['backbone']" in said
+    assert not list(tmp_path.glob("run/*/checkpoints/*"))
 
 
 @pytest.mark.slow

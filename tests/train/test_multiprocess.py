@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CACHE
+from conftest import CACHE, made_once
 from made_up_data import write_made_up_data
 from test_digest import damage
 from test_job import FAST, ONE_ROW, ROOT, content, count_lines, wait_for
@@ -82,6 +83,16 @@ def data_dir(tmp_path_factory) -> Path:
     return write_made_up_data(tmp_path_factory.mktemp("data"))
 
 
+def taught(shared: Path, data_dir: Path, processes: int) -> Path:
+    """A run of a taught row on eight devices, for the tests of all files: teacher, baseline, and PMD-Net."""
+
+    def make(workdir: Path) -> None:
+        for code, output in finish(launch(data_dir, workdir, processes, 8 // processes, TAUGHT)):
+            assert code == 0, output
+
+    return made_once(shared / f"taught_by_{processes}", make)
+
+
 @pytest.fixture(scope="module")
 def one_process(data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("one") / "run"
@@ -90,13 +101,19 @@ def one_process(data_dir, tmp_path_factory) -> Path:
     return workdir
 
 
-def test_two_processes_equal_one(data_dir, one_process, tmp_path):
-    """The same devices in the same order: sums may be taken in another order across processes, no more."""
-    workdir = tmp_path / "run"
+@pytest.fixture(scope="module")
+def two_processes(data_dir, tmp_path_factory) -> Path:
+    """In a folder whose name Orbax cannot take."""
+    workdir = tmp_path_factory.mktemp("two") / "a[b]"
     for code, output in finish(launch(data_dir, workdir, 2, 4)):
         assert code == 0, output
-    np.testing.assert_allclose(losses(workdir), losses(one_process), rtol=1e-4)
-    assert len(losses(workdir)) == 6  # written once, by process 0
+    return workdir
+
+
+def test_two_processes_equal_one(one_process, two_processes):
+    """The same devices in the same order: sums may be taken in another order across processes, no more."""
+    np.testing.assert_allclose(losses(two_processes), losses(one_process), rtol=1e-4)
+    assert len(losses(two_processes)) == 6  # written once, by process 0
 
 
 def test_a_run_of_two_processes_goes_on_with_one(data_dir, one_process, tmp_path):
@@ -116,16 +133,15 @@ def test_a_run_of_two_processes_goes_on_with_one(data_dir, one_process, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_two_processes_skip_a_broken_checkpoint_together(data_dir, tmp_path, processes):
+def test_two_processes_skip_a_broken_checkpoint_together(data_dir, two_processes, tmp_path, processes):
     """What two processes saved, in a folder whose name Orbax cannot take; one or two go on from the one before."""
-    workdir, often = tmp_path / "a[b]", ("--config.checkpoint_every=2", "--config.optim.steps=6")
-    for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
-        assert code == 0, output
+    workdir = tmp_path / "a[b]"
+    shutil.copytree(two_processes, workdir)
     row = workdir / "rgb_baseline"
     whole = content(workdir)
     damage(row / "checkpoints" / "6")
     (row / "result.json").unlink()
-    results = finish(launch(data_dir, workdir, processes, 8 // processes, *often))
+    results = finish(launch(data_dir, workdir, processes, 8 // processes))
     assert {code for code, _ in results} == {0}, results
     assert [output.count("Training goes on from step 4.") for _, output in results] == [1, 0][:processes]
     assert sorted(path.name for path in (row / "checkpoints").iterdir()) == ["4", "6", "broken-6"]
@@ -134,22 +150,20 @@ def test_two_processes_skip_a_broken_checkpoint_together(data_dir, tmp_path, pro
 
 
 @pytest.mark.slow
-def test_a_taught_row_on_two_processes(data_dir, tmp_path):
+def test_a_taught_row_on_two_processes(data_dir, shared):
     """Both compute the teacher's table, one writes it, both look up in it."""
-    for processes, devices in ((1, 8), (2, 4)):
-        workdir = tmp_path / str(processes)
-        for code, output in finish(launch(data_dir, workdir, processes, devices, TAUGHT)):
-            assert code == 0, output
+    one, two = (taught(shared, data_dir, processes) for processes in (1, 2))
+    for workdir in (one, two):
         assert len(list(workdir.rglob("lessons_*.npy"))) == 1
-    np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), rtol=1e-4)
+    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_others_and_the_run_goes_on(data_dir, tmp_path, lost):
     """SIGKILL to one of two in the middle of training: the other does not wait for ever, and says why it ends."""
-    workdir = tmp_path / "run"
-    often = ("--config.checkpoint_every=1", "--config.optim.steps=60")
+    workdir, steps = tmp_path / "run", 20
+    often = ("--config.checkpoint_every=1", f"--config.optim.steps={steps}")
     started = launch(data_dir, workdir, 2, 4, *often)
     wait_for(started[0], lambda: count_lines(workdir) >= 3)
     started[lost].kill()
@@ -162,25 +176,24 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(data_dir, tmp_path, 
     assert not (workdir / "results.json").exists()
     [(code, output)] = finish(launch(data_dir, workdir, 1, 8, *often))
     assert code == 0, output
-    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, 61))
+    assert [line["step"] for line in content(workdir)["metrics"]] == list(range(1, steps + 1))
 
 
 @pytest.mark.slow
-def test_the_same_losses_on_any_number_of_devices(data_dir, tmp_path):
+def test_the_same_losses_on_any_number_of_devices(data_dir, shared, tmp_path):
     """Teacher, baseline and PMD-Net, which learns from the teacher's table.
 
     Batch statistics and gradients are sums over the whole batch; devices only change the order of float32 sums.
     """
-    found = {}
-    for devices in (8, 4, 2, 1):
+    on_8 = taught(shared, data_dir, 1)
+    assert list(on_8.rglob("lessons_*.npy"))
+    assert len(losses(on_8)) == 3 * 6
+    for devices in (4, 2, 1):
         workdir = tmp_path / str(devices)
         [(code, output)] = finish(launch(data_dir, workdir, 1, devices, TAUGHT))
         assert code == 0, output
         assert list(workdir.rglob("lessons_*.npy"))
-        found[devices] = losses(workdir)
-    assert len(found[8]) == 3 * 6
-    for devices in (4, 2, 1):
-        np.testing.assert_allclose(found[devices], found[8], rtol=1e-4, err_msg=f"{devices} devices")
+        np.testing.assert_allclose(losses(workdir), losses(on_8), rtol=1e-4, err_msg=f"{devices} devices")
 
 
 @pytest.mark.slow

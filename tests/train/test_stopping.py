@@ -21,7 +21,7 @@ from conftest import small_config
 from made_up_data import write_made_up_data
 from test_job import ROOT, content, count_lines, wait_for
 from test_many_hosts import ended
-from test_multiprocess import AFTER_A_LOSS, ENDS_WITHIN_S, TAUGHT, finish, free_port, launch, spawn
+from test_multiprocess import AFTER_A_LOSS, ENDS_WITHIN_S, TAUGHT, finish, free_port, launch, spawn, taught
 
 from pmd_jax.config import DataConfig
 from pmd_jax.models import saved_model
@@ -38,23 +38,25 @@ def data_dir(tmp_path_factory) -> Path:
 # ---- one stops
 
 
-STAGES = {  # and what tells that it has begun
-    "before the first step": lambda workdir: (workdir / "samples.json").exists(),
-    "between rows": lambda workdir: (workdir / "depth_teacher" / "result.json").exists(),
-    "in the student's steps": lambda workdir: count_lines(workdir) > 8,
+STAGES = {  # which process is asked, and what tells that the stage has begun
+    "before the first step": (0, lambda workdir, _: (workdir / "samples.json").exists()),
+    "between rows": (1, lambda workdir, _: (workdir / "depth_teacher" / "result.json").exists()),
+    "in the student's steps": (1, lambda workdir, before: count_lines(workdir) > max(8, before)),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "asked"), [*zip(STAGES, (0, 1, 1), strict=True)])
-def test_sigterm_at_any_stage_stops_both_and_nothing_is_lost(data_dir, tmp_path, stage, asked):
+def test_sigterm_at_any_stage_stops_both_and_nothing_is_lost(data_dir, tmp_path):
+    """One run, which stops at each stage and goes on to the next."""
     workdir = tmp_path / "run"
-    started = launch(data_dir, workdir, 2, 4, TAUGHT)
-    wait_for(started[asked], lambda: STAGES[stage](workdir))
-    started[asked].send_signal(signal.SIGTERM)
-    codes, said = ended(started, time.monotonic())
-    assert codes == {75}, said
-    assert "run the same command again" in said
+    for stage, (asked, has_begun) in STAGES.items():
+        before = count_lines(workdir)
+        started = launch(data_dir, workdir, 2, 4, TAUGHT)
+        wait_for(started[asked], lambda has_begun=has_begun, before=before: has_begun(workdir, before))
+        started[asked].send_signal(signal.SIGTERM)
+        codes, said = ended(started, time.monotonic())
+        assert codes == {75}, f"{stage}: {said}"
+        assert "run the same command again" in said
     for code, output in finish(launch(data_dir, workdir, 2, 4, TAUGHT)):
         assert code == 0, output
     assert [line["step"] for line in content(workdir)["metrics"]] == 3 * [*range(1, 7)]
@@ -81,11 +83,9 @@ def test_a_resumed_run_stops_before_its_first_step(data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_path):
+def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, shared, tmp_path):
     """SIGKILL to either process at any moment; the other one ends by itself, and both are started again."""
-    often = (TAUGHT, "--config.checkpoint_every=1", "--config.optim.steps=30", "--config.teacher.optim.steps=30")
-    for code, output in finish(launch(data_dir, tmp_path / "unbroken", 2, 4, *often)):
-        assert code == 0, output
+    often = (TAUGHT, "--config.checkpoint_every=1")
     workdir, draws = tmp_path / "run", np.random.default_rng(0)
     for _ in range(int(os.environ.get("KILLS", "2"))):
         started = launch(data_dir, workdir, 2, 4, *often, "--join_timeout=50")  # one may be killed before it joins
@@ -100,7 +100,7 @@ def test_killed_at_random_again_and_again_it_ends_bit_identical(data_dir, tmp_pa
         assert time.monotonic() - began < ENDS_WITHIN_S, output
     for code, output in finish(launch(data_dir, workdir, 2, 4, *often)):
         assert code == 0, output
-    assert content(workdir) == content(tmp_path / "unbroken")
+    assert content(workdir) == content(taught(shared, data_dir, 2))
 
 
 JOINS = """

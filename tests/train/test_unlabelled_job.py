@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ FAST = (
     "--config.teacher.optim.decay_steps=(4,)",
     "--config.eval_batch=16",
     "--config.log_every=1",
+    "--config.tensorboard=False",
     "--config.data.dataset_config=mask_box",
     "--config.data.depth_origin=map",
     "--config.data.labelled=24",
@@ -87,8 +89,7 @@ def test_a_run_in_two_parts_ends_with_the_same_bits(data_dir, finished, tmp_path
     options = (row, taught, f"--config.data.unlabelled_share={share}", "--config.checkpoint_every=2")
     code, output = run(data_dir, tmp_path / "whole", *options)
     assert code == 0, output
-    code, output = run(data_dir, tmp_path / "parts", *options)
-    assert code == 0, output
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
     folder = tmp_path / "parts" / "pmd_net_unlabelled"
     (folder / "result.json").unlink()
     last = max((path for path in (folder / "checkpoints").iterdir() if path.name.isdigit()), key=lambda p: int(p.name))
