@@ -51,7 +51,7 @@ def parallel_map(
     # Fork would copy a parent that may already run JAX's threads.
     context = _Context()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    pending = deque()
+    pending, wanted = deque(), True
     try:
         with tqdm(total=total, desc=description, unit=unit, dynamic_ncols=True) as progress:
 
@@ -67,13 +67,14 @@ def parallel_map(
                     yield finished()
             while pending:
                 yield finished()
+        wanted = False
     except BrokenProcessPool:
         raise InputError(
             f"{description}: a worker process was killed, most often because memory ran out ({workers} work at once). "
             "Nothing was kept; make room, or give fewer cores (taskset -c 0), and start again."
         ) from None
     finally:
-        if pending:  # nobody wants these: an error, Ctrl-C, or a reader who went away
+        if wanted:  # and no more: an error, Ctrl-C (perhaps before the first item is pending), a reader who went away
             context.end_workers()
         pool.shutdown(cancel_futures=True)
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from test_multiprocess import AFTER_A_LOSS, ENDS_WITHIN_S, TAUGHT, finish, free_
 
 from pmd_jax.config import DataConfig
 from pmd_jax.models import saved_model
-from pmd_jax.prepare import preparation
+from pmd_jax.prepare import workers
 from pmd_jax.runtime import cli, errors, sharding
 from pmd_jax.train.job import run
 
@@ -166,34 +165,27 @@ def after(function: Callable, at: Callable[..., bool] = lambda *_: True) -> Call
     def asked(*given, **named):
         result = function(*given, **named)
         if at(*given):
+            # From the main thread: an interrupt that comes in a destructor, say, is lost there and caught up later.
             os.kill(os.getpid(), signal.SIGINT)
         return result
 
     return asked
 
 
-def in_the_preparation(patch, folder: Path) -> None:
-    """As soon as TFDS has made its folder, from another thread: the main one waits for the workers."""
-
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while not list(folder.glob("fresh/*/*/incomplete.*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    build = preparation._build
-    patch.setattr(preparation, "_build", lambda *given: (threading.Thread(target=watch).start(), build(*given)))
+def in_the_preparation(patch) -> None:
+    """When the first hands are to be drawn: TFDS has made its folder, and the workers start."""
+    patch.setattr(workers.ProcessPoolExecutor, "submit", after(workers.ProcessPoolExecutor.submit))
 
 
-def in_the_rows_export(patch, _) -> None:
+def in_the_rows_export(patch) -> None:
     patch.setattr(saved_model, "write", after(saved_model.write))
 
 
-def in_the_last_export(patch, _) -> None:
+def in_the_last_export(patch) -> None:
     patch.setattr(saved_model.shutil, "copytree", after(shutil.copytree))
 
 
-def in_the_report(patch, _) -> None:
+def in_the_report(patch) -> None:
     patch.setattr(Path, "write_bytes", after(Path.write_bytes, lambda path, _: path.name == "report.html.partial"))
 
 
@@ -209,7 +201,7 @@ def test_ctrl_c_outside_the_steps_is_one_sentence_and_nothing_is_half_written(da
 
     for stage in (in_the_preparation, in_the_rows_export, in_the_last_export, in_the_report):
         with monkeypatch.context() as patch:
-            stage(patch, tmp_path)
+            stage(patch)
             code = job(tmp_path / "fresh" if stage is in_the_preparation else data_dir)
         said = capsys.readouterr().err
         assert code == errors.EXIT_PREEMPTED, f"{stage.__name__}: {said}"
