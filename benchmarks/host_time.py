@@ -34,6 +34,7 @@ from reference.made_up_columns import make_columns
 
 FILE = RESULTS / "host_time.json"
 DEVICES = (1, 8)
+BATCHES = (64, 256, 1024)
 ROW = "pmd_net"
 BATCH = 64
 WARM_UP, STEPS = 3, 40
@@ -57,6 +58,7 @@ def measure(config: Config, devices: int, steps: int, batch: int = BATCH) -> dic
     for name, spent in times.items():
         put, dispatch = (1e3 * statistics.median(part) for part in zip(*spent[WARM_UP:], strict=True))
         found[name] = {"put_ms": put, "dispatch_ms": dispatch, "host_ms": put + dispatch}
+    found["host_images_per_s"] = 1e3 * batch / found["all_packed"]["host_ms"]
     return found
 
 
@@ -117,23 +119,18 @@ def main() -> None:
     rows = []
     for devices in DEVICES:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-        command = [sys.executable, "-m", "benchmarks.host_time", str(devices), str(STEPS)]
-        output = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        rows.append(json.loads(output.stdout.splitlines()[-1]))
-        print(json.dumps(rows[-1]))
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        for batch in BATCHES:
+            command = [sys.executable, "-m", "benchmarks.host_time", str(devices), str(STEPS), str(batch)]
+            output = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            rows.append(json.loads(output.stdout.splitlines()[-1]))
+            print(json.dumps(rows[-1]))
     content = {"row": ROW, "machine": machine(), **circumstances(), "steps": STEPS, "host": rows}
     files.write_json(FILE, rounded(content))
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(measure(narrow(), int(sys.argv[1]), int(sys.argv[2]))))
+        print(json.dumps(measure(narrow(), *map(int, sys.argv[1:]))))
     else:
         main()

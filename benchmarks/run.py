@@ -28,7 +28,18 @@ Piece = Callable[[], Any]
 
 def pieces() -> dict[str, Piece]:
     """What is measured, in order. Imports wait until here: rendering needs neither JAX nor PyTorch."""
-    from benchmarks import inference, input_speed, jax_step, roofline, start_up, sweeps, train_step
+    from benchmarks import (
+        host_time,
+        inference,
+        input_speed,
+        jax_step,
+        large_split,
+        predict_start,
+        roofline,
+        start_up,
+        sweeps,
+        train_step,
+    )
 
     sizes = jax_step.sizes()
     found: dict[str, Piece] = {}
@@ -43,6 +54,9 @@ def pieces() -> dict[str, Piece]:
     found["table_3"] = functools.partial(inference.parts, sizes["full"])
     found["input"] = lambda: input_speed.measure(training_columns(), 4)
     found["input_wait"] = lambda: input_speed.waiting(training_columns(), sizes["full"], 5)
+    found["read_41k"] = large_split.opening
+    found["predict_start"] = predict_start.measure
+    found["host"] = functools.partial(host_time.measure, host_time.narrow(), 1, 40, 256)
     found["limit_full"] = functools.partial(roofline.measure, sizes["full"], 10)
     demo = sizes["demo"].config
     found["growth_batch"] = functools.partial(sweeps.with_batch, demo, (16, 64, 256, 1024), 2)
@@ -70,13 +84,20 @@ def headline(recorded: dict[str, Any]) -> dict[str, float]:
     """The figures that others ask for by name; those of pieces that are not there yet are left out."""
     where = {
         "train_step_full_ratio": ("train_step_full", "ratio", "pytorch_eager"),
+        "train_step_demo_ratio": ("train_step_demo", "ratio", "pytorch_eager"),
         "train_step_full_ratio_compiled": ("train_step_full", "ratio", "pytorch_compiled"),
         "inference_b1_full_ratio": ("inference_full", "batch_1", "ratio", "pytorch"),
+        "inference_b64_full_ratio": ("inference_full", "batch_64", "ratio", "pytorch"),
+        "inference_b1_demo_ratio": ("inference_demo", "batch_1", "ratio", "pytorch"),
         "inference_b1_full_ratio_onnxruntime": ("inference_full", "batch_1", "ratio", "onnxruntime"),
         "cached_over_baseline_step": ("train_step_cached", "cached_over_baseline"),
         "input_samples_per_s": ("input", "samples_per_s", "ours"),
         "input_wait_share": ("input_wait", "share"),
         "second_start_s": ("start_up", "second_start_s"),
+        "predict_start_s": ("predict_start", "seconds"),
+        "read_41k_s": ("read_41k", "open_s"),
+        "read_peak_mb": ("read_41k", "own_mb"),
+        "host_images_per_s": ("host", "host_images_per_s"),
     }
     found = {}
     for name, (piece, *path) in where.items():
@@ -122,8 +143,10 @@ def main() -> None:
     if not options.render:
         from benchmarks.measure import machine, slug
         from pmd_jax.runtime.cli import prepare_xla
+        from pmd_jax.runtime.devices import use_all_cores
 
         prepare_xla()
+        use_all_cores(())
         path = RESULTS / f"{slug(machine())}.json"
         measure([part for part in options.only.split(",") if part], path, machine())
         print(f"Written: {path.relative_to(ROOT)}")

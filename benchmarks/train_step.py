@@ -6,7 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from benchmarks import ROOT, jax_step, torch_step
+from pmd_jax.runtime.devices import devices_for
 from pmd_jax.runtime.timing import by_turns
 from reference.made_up_columns import make_batch
 
@@ -14,7 +17,7 @@ ROW = "pmd_net"
 
 
 def measure(size: jax_step.Size, seconds: float, *, compiled: bool = True) -> dict[str, Any]:
-    """Medians in seconds a step and images/s, and PyTorch's times over ours.
+    """Medians in seconds a step and images/s, and the other times over ours, which has a device for each core.
 
     Args:
         size: network and batch.
@@ -22,8 +25,10 @@ def measure(size: jax_step.Size, seconds: float, *, compiled: bool = True) -> di
         compiled: measure torch.compile, too; where it does not work, the reason is recorded.
     """
     batch = make_batch(size.batch)
+    devices = devices_for(jax.device_count(), [size.batch])
     programs: dict[str, Callable[[], None]] = {
-        "ours": jax_step.Training(size.config, ROW, batch),
+        "ours": jax_step.Training(size.config, ROW, batch, devices),
+        "ours_one_device": jax_step.Training(size.config, ROW, batch),
         "pytorch_eager": torch_step.training(size.config, ROW, batch),
     }
     failure = None
@@ -39,6 +44,7 @@ def measure(size: jax_step.Size, seconds: float, *, compiled: bool = True) -> di
     step_s = by_turns(programs, seconds=seconds)
     return {
         "batch": size.batch,
+        "devices": devices,
         "step_s": step_s,
         "images_per_s": {name: size.batch / spent for name, spent in step_s.items()},
         "ratio": {name: spent / step_s["ours"] for name, spent in step_s.items() if name != "ours"},

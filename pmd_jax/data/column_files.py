@@ -108,7 +108,7 @@ def _write(prepared: Path, split: str) -> None:
                     value = np.asarray(example[name])
                     if name not in files:
                         files[name] = open_files.enter_context((unfinished / f"{name}.npy").open("wb", 1 << 20))
-                        _begin(files[name], value, records.count)
+                        begin(files[name], value, records.count)
                     # Not through a mapping: on a full disk that would end the process, and this is an error.
                     files[name].write(value.tobytes())
         np.save(unfinished / "key.npy", np.array(keys))
@@ -116,12 +116,17 @@ def _write(prepared: Path, split: str) -> None:
             depth = _mapped(unfinished / "depth.npy")
             np.save(unfinished / "is_measured.npy", in_chunks(is_measured, depth))
             np.save(unfinished / "map_origin_m.npy", in_chunks(map_origin_m, depth))
-        sizes = {path.stem: path.stat().st_size for path in sorted(unfinished.glob("*.npy"))}
-        described = {"format": FORMAT, "count": len(keys), "records": _records(prepared), "keys": _hash(np.array(keys))}
-        write_json(unfinished / DESCRIPTION, {**described, "bytes": sizes})
+        describe(prepared, unfinished, np.array(keys))
 
 
-def _begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
+def describe(prepared: Path, folder: Path, keys: np.ndarray) -> None:
+    """Writes what the column files in `folder` are, which makes them whole: last, when all are written."""
+    sizes = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
+    described = {"format": FORMAT, "count": len(keys), "records": _records(prepared), "keys": _hash(keys)}
+    write_json(folder / DESCRIPTION, {**described, "bytes": sizes})
+
+
+def begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
     """The header of an .npy file of `count` such arrays."""
     described = {"descr": example.dtype.str, "fortran_order": False, "shape": (count, *example.shape)}
     np.lib.format.write_array_header_1_0(file, described)

@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_nothing_and_the_records_are_decoded(prepared, monkey
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(column_files, "_begin", full)
+    monkeypatch.setattr(column_files, "begin", full)
     ensure(prepared, "train")
     assert "No space left" in capsys.readouterr().err
     assert not [path for path in prepared.iterdir() if path.is_dir()]
