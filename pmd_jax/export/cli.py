@@ -150,13 +150,15 @@ def compare(exported: SavedModel, formats: dict[str, Format], folder: Path) -> d
 
     from pmd_jax.data.inputs import normalise_rgb
     from pmd_jax.export.formats import in_float32
-    from pmd_jax.export.verify import check, made_up_crops
+    from pmd_jax.export.verify import check, check_weights, made_up_crops
 
     rgb = made_up_crops()
     network = in_float32(exported).network
     with jax.default_matmul_precision("float32"):
         expected = np.asarray(jax.jit(lambda crops: network.evaluate(exported.weights, normalise_rgb(crops)).pose)(rgb))
     results = {}
+    if "orbax" in formats:
+        check_weights(folder, exported)
     for name, form in formats.items():
         checked = check(folder, form, rgb, expected)
         results[name] = {

@@ -9,12 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.export.formats import Format
+from pmd_jax.models import saved_model
+from pmd_jax.models.saved_model import SavedModel
 
 PICTURES = 64
 TOLERANCE = 1e-4  # hand scales, that is 9 µm on an adult's hand; float32 rounding is some hundred times less
@@ -88,3 +91,15 @@ def check(
     if not deviation <= TOLERANCE:
         raise RuntimeError(f"{form.files[0]} deviates from the network by {deviation:.1e}, more than {TOLERANCE:.0e}.")
     return Checked(deviation, ms)
+
+
+def check_weights(folder: Path, exported: SavedModel) -> None:
+    """Reads the weights again and compares them with the network's: what loads it on CPUs reads its graph instead.
+
+    Raises:
+        RuntimeError: they are not bit-identical: a fault of ours.
+    """
+    read = saved_model.read(folder).weights
+    same = jax.tree.map(lambda a, b: np.array_equal(np.asarray(a), np.asarray(b)), read, exported.weights)
+    if not all(jax.tree.leaves(same)):
+        raise RuntimeError(f"{folder} does not hold the network's weights.")

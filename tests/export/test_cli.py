@@ -78,7 +78,7 @@ def run_alone(code: str, folder: Path, rgb: np.ndarray) -> np.ndarray:
 
 
 def test_it_leaves_what_was_promised(exported):
-    orbax = {"network.json", "weights", "digest.json", "results.json"}
+    orbax = {"network.json", "network.onnx", "weights", "digest.json", "results.json"}
     others = {"model.stablehlo", "model.onnx", "export.json", "MODEL_CARD.md"}
     assert {path.name for path in exported.iterdir()} == orbax | others
     assert not list(exported.parent.glob("*unfinished*"))
@@ -89,6 +89,14 @@ def test_it_leaves_what_was_promised(exported):
         assert result["largest_deviation"] <= 1e-4
         assert result["ms_per_picture"] > 0
     assert summary["formats"]["onnx"]["size_bytes"] == (exported / "model.onnx").stat().st_size
+
+
+def test_weights_that_are_not_the_networks_are_a_fault(exported, run_folder):
+    network = predictor.read_student(run_folder / "export")
+    verify.check_weights(exported, network)
+    other = network._replace(weights=jax.tree.map(lambda x: x + 1e-6, network.weights))
+    with pytest.raises(RuntimeError, match="does not hold the network's weights"):
+        verify.check_weights(exported, other)
 
 
 def test_the_cards_code_runs_as_it_stands(exported, run_folder):
