@@ -28,7 +28,11 @@ class DataConfig:
 
 @dataclass
 class AugmentConfig:
-    """Random changes of the training samples. Jitter and block replacement change the student's RGB alone."""
+    """Random changes of the training samples.
+
+    Block replacement, jitter and `colour` change the student's RGB alone. The others change RGB and depth together, and
+    the labels with them, for teacher and student alike.
+    """
 
     flip_horizontal: bool = False  # mirror each crop left–right with probability ½ (paper: RHD both flips, STB none)
     flip_vertical: bool = False  # the same, top–bottom
@@ -37,6 +41,20 @@ class AugmentConfig:
     box_shift: float = 0.0  # box jitter of the student's crop: shift, up to this share of its side (not the paper's)
     box_scale: float = 1.0  # box jitter: scale, up to this factor, larger or smaller
     light: float = 0.0  # colour jitter: each channel scaled by up to exp(± this) and shifted by up to half of it
+    rotation_deg: float = 0.0  # rotate each crop about its middle by up to ± this angle; K and labels with it
+    scale: float = 1.0  # make what a crop shows up to this factor larger or smaller; K with it
+    shift: float = 0.0  # move what a crop shows by up to this share of its side, right or left and up or down
+    background: float = 0.0  # probability that a hand is put before another sample's background, in RGB and depth
+    colour: float = 0.0  # strength of changes of brightness, contrast, white balance, gamma, grey, blur and noise
+
+    def beyond_flips(self) -> dict[str, float]:
+        """The fields that are on and change the depth maps by more than flips, with their values."""
+        default, names = AugmentConfig(), [name for name in SEEN_BY_TEACHERS if not name.startswith("flip_")]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(default, name)}
+
+
+# What changes the depth maps too: a depth teacher reads these fields and no others.
+SEEN_BY_TEACHERS = ("flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background")
 
 
 @dataclass

@@ -11,6 +11,17 @@ from pmd_jax.config.methods import METHODS
 from pmd_jax.config.schema import Config, EvaluationConfig, OptimConfig
 from pmd_jax.runtime.errors import ConfigError
 
+_AUGMENT_LIMITS = {
+    "box_shift": (0, 0.1),
+    "box_scale": (1, 1.25),
+    "light": (0, 1),
+    "rotation_deg": (0, 180),
+    "scale": (1, 1.5),
+    "shift": (0, 0.25),
+    "background": (0, 1),
+    "colour": (0, 1),
+}
+
 
 def validate(config: Config) -> None:
     """Refuses what cannot run, before anything is written.
@@ -32,7 +43,7 @@ def validate(config: Config) -> None:
     )
     probability = config.augment.block_probability
     _require(0 <= probability <= 1, "augment.block_probability", probability, "choose 0 to 1")
-    for name, low, high in (("box_shift", 0, 0.1), ("box_scale", 1, 1.25), ("light", 0, 1)):
+    for name, (low, high) in _AUGMENT_LIMITS.items():
         value = getattr(config.augment, name)
         _require(low <= value <= high, f"augment.{name}", value, f"choose {low} to {high}")
     _require(config.model.reading in BACKBONES, "model.reading", config.model.reading, f"choose from {list(BACKBONES)}")
@@ -48,6 +59,7 @@ def validate(config: Config) -> None:
     for name, choices in (("cache", ("auto", "on", "off")), ("start", ("same", "apart"))):
         value = getattr(config.teacher, name)
         _require(value in choices, f"teacher.{name}", value, f"choose from {', '.join(choices)}")
+    _validate_cache(config)
     budget = config.teacher.cache_device_mb
     _require(budget >= 0, "teacher.cache_device_mb", budget, "choose 0 (none on the devices) or more")
     for where, optim in optims:
@@ -69,6 +81,16 @@ def validate(config: Config) -> None:
     _require(config.compute_dtype in dtypes, "compute_dtype", config.compute_dtype, f"choose from {dtypes}")
     for name in ("eval_batch", "checkpoint_every", "log_every"):
         _require(getattr(config, name) >= 1, name, getattr(config, name), "choose 1 or more")
+
+
+def _validate_cache(config: Config) -> None:
+    """A table of a teacher's outputs has an entry for each flip; of other changes there are too many."""
+    changes = [f"config.augment.{name} = {value:g}" for name, value in config.augment.beyond_flips().items()]
+    remedy = (
+        f"with {' and '.join(changes)} the teacher never sees a sample twice alike, so its outputs cannot be looked "
+        "up: choose auto or off, or leave these at their defaults"
+    )
+    _require(config.teacher.cache != "on" or not changes, "teacher.cache", config.teacher.cache, remedy)
 
 
 def _is_weight(value: float) -> bool:

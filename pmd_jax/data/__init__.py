@@ -6,5 +6,6 @@
 * `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns.
 * `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
   input counts from without joints.
-* `loader`: the order of samples and the batches. `inputs`, `augment`, `jitter`: what the network sees of a batch.
+* `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the
+  augmentation, `geometry` and `background` change RGB and depth, `jitter` and `colour` the student's RGB alone.
 """

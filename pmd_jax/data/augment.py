@@ -1,7 +1,8 @@
-"""Flips, random block replacement and input normalisation: jitted, per sample, on the device.
+"""Flips, random block replacement, and all augmentation of a training batch in its order: jitted, on the device.
 
 All draws come from (seed, step, index in the data set), so they depend neither on the batch's order nor on how many
-processes share it. Student and teacher of one step see the same flips.
+processes share it. Student and teacher of one step see the same flips, backgrounds, rotations, scales and shifts; what
+comes after these changes the student's RGB alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from jaxtyping import Array, Bool, Int, Int32, Key, UInt8
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
+from pmd_jax.data.background import exchange_backgrounds
+from pmd_jax.data.colour import change_colours
+from pmd_jax.data.geometry import warp_crops
 from pmd_jax.data.inputs import Batch, Inputs, to_inputs
 from pmd_jax.data.jitter import jitter_crops
 
@@ -84,6 +88,8 @@ def training_inputs(
     """Augments and normalises a training batch."""
     keys = sample_keys(seed, step, batch.index)
     batch = flip(batch, draw_flips(keys, config))
+    batch = warp_crops(exchange_backgrounds(batch, keys, config), keys, config)
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
-    return to_inputs(batch._replace(rgb=jitter_crops(batch.rgb, keys, config)))
+    rgb = change_colours(jitter_crops(batch.rgb, keys, config), keys, config)
+    return to_inputs(batch._replace(rgb=rgb))

@@ -17,6 +17,7 @@ from pmd_jax.config import (
     validate,
 )
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.schema import SEEN_BY_TEACHERS
 from pmd_jax.runtime.errors import ConfigError
 
 
@@ -116,8 +117,7 @@ def resolve(study: Study, name: str, seed: int) -> Config:
 def as_teacher(config: Config, row: str) -> Config:
     """The configuration of a depth row, stage II's fields at their defaults: equal ones train the same teacher."""
     config = copy.deepcopy(config)
-    flips = {"flip_horizontal": config.augment.flip_horizontal, "flip_vertical": config.augment.flip_vertical}
-    config.augment = AugmentConfig(**flips)
+    config.augment = AugmentConfig(**{name: getattr(config.augment, name) for name in SEEN_BY_TEACHERS})
     config.loss, config.optim = LossConfig(), OptimConfig(batch=config.teacher.optim.batch)
     config.model.hidden_before_relu = False
     config.data.unlabelled_share = DataConfig().unlabelled_share

@@ -29,6 +29,7 @@ from pmd_jax.train.optim import optimizer
 from pmd_jax.train.splits import (
     SAMPLES_FILE,
     Splits,
+    check_augmentation,
     check_labels,
     check_same,
     check_seen,
@@ -89,6 +90,7 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
         splits = read_splits(config, folder)
         check_labels(config, splits.train, teachers)
         check_seen(config, splits)
+        check_augmentation(config, splits.train)
         samples = describe(folder, splits)
         distributed.require_same("prepared samples", samples)
         job = Job(config, workdir, mesh, teachers, splits, stop)

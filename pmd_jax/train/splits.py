@@ -13,6 +13,7 @@ from pmd_jax.config import Config
 from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS, needed_teachers
 from pmd_jax.data.dataset import Columns, hold_out, place_joint_0, read_columns
+from pmd_jax.data.depth_origin import is_measured
 from pmd_jax.data.labels import check_depth, place_depth_origin, subsample_labels, training_subset
 from pmd_jax.prepare import preparation
 from pmd_jax.runtime import distributed, files
@@ -96,6 +97,29 @@ def check_seen(config: Config, splits: Splits) -> None:
     for method in {METHODS[name] for name in (*teachers, *config.rows) if METHODS[name].modality == "depth"}:
         for what, columns in (*watched, ("test", splits.test)):
             check_depth(method, columns, what)
+
+
+def check_augmentation(config: Config, train: Columns) -> None:
+    """Before anything is trained: the samples have what their augmentation rests on.
+
+    Raises:
+        DataError: crops are to be rotated and one has no camera matrix, so that it is not known how its pixels turn;
+            or backgrounds are to be exchanged and no sample has depth, which alone tells a hand from the rest.
+    """
+    angle, probability = config.augment.rotation_deg, config.augment.background
+    focal = train.K[:, [0, 1], [0, 1]]
+    unknown = ~(np.isfinite(train.K).all((1, 2)) & (focal > 0).all(1))
+    if angle > 0 and unknown.any():
+        raise DataError(
+            f"config.augment.rotation_deg = {angle:g}, but {unknown.sum()} of {len(train)} training samples have no "
+            f"camera matrix K (its focal lengths are zero or not numbers), first {train.key[unknown.argmax()]}: "
+            "prepare them with their K, or set config.augment.rotation_deg=0."
+        )
+    if probability > 0 and not train.fact("is_measured", is_measured).any():
+        raise DataError(
+            f"config.augment.background = {probability:g}, but none of the {len(train)} training samples has depth, "
+            "which tells the hand from its background: choose data with depth, or set config.augment.background=0."
+        )
 
 
 # ---- the same samples

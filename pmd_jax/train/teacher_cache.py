@@ -53,8 +53,11 @@ class CacheError(InputError):
 def pays(config: Config, samples: int) -> bool:
     """Whether a student of this configuration learns from a table.
 
-    A function of the configuration and the number of samples alone, so that a run goes on as it began.
+    A function of the configuration and the number of samples alone, so that a run goes on as it began. Never where the
+    depth maps change by more than flips: a table has entries for these alone.
     """
+    if config.augment.beyond_flips():
+        return False
     if config.teacher.cache == "auto":
         return samples * len(flip_choices(config.augment)) < config.optim.steps * config.optim.batch
     return config.teacher.cache == "on"

@@ -36,6 +36,11 @@ def value_of(config: Config, path: str):
 LIMITS = [
     ("augment.block_size", (0, 33, -1), (1, 32), "fit in 64 px: choose 1 to 32"),
     ("augment.block_probability", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.rotation_deg", (-1.0, 181.0, float("nan")), (0.0, 180.0), "choose 0 to 180"),
+    ("augment.scale", (0.9, 1.6, float("nan")), (1.0, 1.5), "choose 1 to 1.5"),
+    ("augment.shift", (-0.1, 0.3, float("nan")), (0.0, 0.25), "choose 0 to 0.25"),
+    ("augment.background", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.colour", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
     ("model.reading", ("8/8/8/8", ""), ("32/16/8/8",), "choose from ['64/32/16/8', '32/16/8/8']"),
     ("model.width", (0, -4), (1,), "choose 1 or more (the paper: 64)"),
     ("model.blocks", ((3, 4, 6), (3, 4, 6, 0), ()), ((1, 1, 1, 1),), "four numbers of blocks, each 1 or more"),
@@ -139,6 +144,33 @@ def test_defaults_are_accepted(config):
     before = to_dict(config)
     validate(config)
     assert to_dict(config) == before  # a check changes nothing
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("rotation_deg", 30.0), ("scale", 1.2), ("shift", 0.1), ("background", 0.5)]
+)
+def test_a_table_of_the_teachers_outputs_needs_geometry_that_is_flips_alone(field, value):
+    config = changed(f"augment.{field}", value)
+    config.augment.flip_horizontal, config.augment.colour = True, 1.0
+    for cache in ("auto", "off"):
+        config.teacher.cache = cache
+        validate(config)
+    config.teacher.cache = "on"
+    with pytest.raises(
+        ConfigError, match=rf"^config\.teacher\.cache = 'on': with config\.augment\.{field} = {value:g} "
+    ):
+        validate(config)
+    setattr(config.augment, field, getattr(Config().augment, field))
+    validate(config)
+
+
+def test_all_fields_that_forbid_the_table_are_named():
+    config = changed("teacher.cache", "on")
+    config.augment.rotation_deg, config.augment.shift = 30.0, 0.1
+    with pytest.raises(
+        ConfigError, match=r"augment\.rotation_deg = 30 and config\.augment\.shift = 0\.1 .*auto or off"
+    ):
+        validate(config)
 
 
 @pytest.mark.parametrize("rule", ["wrist_from_ring", "wrist_from_middle"])

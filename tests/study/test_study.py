@@ -324,6 +324,18 @@ def test_a_teacher_that_starts_apart_is_another_one_and_so_are_its_students():
     assert identity(baseline) == identity(resolve(study, "rgb_baseline", 0))
 
 
+def test_a_teacher_is_trained_with_what_its_students_show_it():
+    config = resolve(table2("rendered"), "pmd_net", 0)
+    plain = teacher_of(config)
+    config.augment.colour, config.augment.light = 1.0, 0.2
+    assert teacher_of(config) == plain  # RGB alone
+    for field, value in {"rotation_deg": 30.0, "scale": 1.2, "shift": 0.1, "background": 0.5}.items():
+        setattr(config.augment, field, value)
+        teacher = teacher_of(config)
+        assert teacher is not None
+        assert getattr(teacher.augment, field) == value
+
+
 def test_committed_figures_are_of_their_studies():
     """The hashes in results/ name configurations; see `config_hash`."""
     makers = (*TABLES, *SWEEPS, labels, label_steps, label_weights, label_free, teacher_start)

@@ -193,3 +193,16 @@ def test_used_where_it_saves_passes(cache, flips, samples, used):
     config = small_config(augment=AugmentConfig(flip_horizontal=flips, flip_vertical=flips))
     config.teacher.cache = cache
     assert teacher_cache.pays(config, samples) == used
+
+
+@pytest.mark.parametrize("changes", [{"rotation_deg": 30.0}, {"scale": 1.1}, {"shift": 0.1}, {"background": 0.5}])
+@pytest.mark.parametrize("cache", ["auto", "on", "off"])
+def test_not_used_where_depth_changes_by_more_than_flips(cache, changes):
+    config = small_config(augment=AugmentConfig(**changes))
+    config.teacher.cache = cache
+    assert not teacher_cache.pays(config, 1)
+
+
+def test_used_where_the_students_colours_change():
+    config = small_config(augment=AugmentConfig(colour=1.0, light=0.2, box_shift=0.1))
+    assert teacher_cache.pays(config, 1)

@@ -1,0 +1,74 @@
+"""Other colours, blur and noise, of the student's picture alone."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pmd_jax.config import AugmentConfig
+from pmd_jax.data.augment import sample_keys, training_inputs
+from pmd_jax.data.colour import blur, change_colours
+from reference.made_up_columns import make_batch
+
+FULL = AugmentConfig(colour=1.0)
+
+
+def keys(count: int, step: int = 0) -> jax.Array:
+    return sample_keys(jnp.int32(0), jnp.int32(step), jnp.arange(count))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    """Two colours side by side, the same picture many times."""
+    halves = np.where(np.arange(64)[None, :, None] < 32, [200, 90, 60], [40, 80, 160])
+    return np.broadcast_to(halves, (64, 64, 64, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def changed(pictures) -> np.ndarray:
+    return np.asarray(change_colours(pictures, keys(64), FULL))
+
+
+def test_only_the_students_picture_changes():
+    batch = make_batch(4)
+    plain, coloured = (training_inputs(batch, jnp.int32(0), jnp.int32(3), c, False) for c in (AugmentConfig(), FULL))
+    np.testing.assert_array_equal(plain.depth, coloured.depth)
+    np.testing.assert_array_equal(plain.target, coloured.target)
+    assert np.abs(plain.rgb - coloured.rgb).max((1, 2, 3)).min() > 0.05
+
+
+def test_draws_belong_to_the_sample(pictures, changed):
+    np.testing.assert_array_equal(change_colours(pictures[5:6], keys(64)[5:6], FULL)[0], changed[5])
+    assert len({image.tobytes() for image in changed}) == 64
+    assert (change_colours(pictures, keys(64, step=1), FULL) != changed).any((1, 2, 3)).all()
+
+
+def test_shares_of_grey_blurred_and_noisy_pictures(changed):
+    grey = np.ptp(changed[:, 16:48, 4:28].mean((1, 2)), axis=-1) < 1
+    assert 0.05 < grey.mean() < 0.4
+    noisy = changed[:, :, 4:28].std((1, 2)).max(-1) > 0.5  # these columns have one colour
+    assert 0.3 < noisy.mean() < 0.7
+    smooth = changed[~noisy].astype(float)
+    edge = np.abs(np.diff(smooth, axis=2)).mean(1).max((1, 2)) / np.abs(smooth[:, 0, 0] - smooth[:, 0, -1]).max(-1)
+    assert 0.25 < (edge < 0.95).mean() < 0.75
+
+
+def test_a_blur_spreads_a_point_and_keeps_its_light():
+    point = jnp.zeros((21, 21, 1)).at[10, 12].set(1)
+    np.testing.assert_array_equal(blur(point, jnp.float32(0)), point)
+    spread = np.asarray(blur(point, jnp.float32(1.0)))[..., 0]
+    assert spread.sum() == pytest.approx(1, abs=1e-5)
+    distance = np.arange(21) - 12
+    assert (spread.sum(0) * distance**2).sum() == pytest.approx(1, rel=0.03)
+    np.testing.assert_allclose(spread[10, 12 - 3 : 12 + 4], spread[10 - 3 : 10 + 4, 12], atol=1e-6)
+
+
+def test_a_smaller_strength_changes_less(pictures, changed):
+    little = np.asarray(change_colours(pictures, keys(64), AugmentConfig(colour=0.1))).astype(float)
+    assert np.abs(little - pictures).mean() < 0.3 * np.abs(changed.astype(float) - pictures).mean()
+
+
+def test_nothing_is_done_by_default(pictures):
+    np.testing.assert_array_equal(change_colours(pictures[:1], keys(1), AugmentConfig()), pictures[:1])

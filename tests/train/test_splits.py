@@ -1,0 +1,36 @@
+"""What is refused of a run's samples before anything is trained on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+from pmd_jax.config import AugmentConfig
+from pmd_jax.runtime.errors import DataError
+from pmd_jax.train.splits import check_augmentation
+
+
+def test_rotation_needs_every_samples_camera(columns):
+    turned, upright = (small_config(augment=AugmentConfig(rotation_deg=angle, scale=1.2)) for angle in (30.0, 0.0))
+    check_augmentation(turned, columns)
+    for unknown in (0.0, np.nan):
+        K = columns.K.copy()
+        K[[3, 7]] = unknown
+        without = replace(columns, K=K)
+        check_augmentation(upright, without)
+        with pytest.raises(DataError, match=rf"rotation_deg = 30, but 2 of 48 .* K .*first {columns.key[3]}: prepare"):
+            check_augmentation(turned, without)
+
+
+def test_backgrounds_are_told_by_depth(columns):
+    config = small_config(augment=AugmentConfig(background=0.5))
+    depth = columns.depth.copy()
+    depth[3] = 0
+    check_augmentation(config, replace(columns, depth=depth))
+    blind = replace(columns, depth=np.zeros_like(depth))
+    check_augmentation(small_config(), blind)
+    with pytest.raises(DataError, match=r"background = 0\.5, but none of the 48 training samples has depth"):
+        check_augmentation(config, blind)
