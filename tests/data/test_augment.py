@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import chex
 import jax
@@ -201,6 +202,25 @@ def test_draws_change_with_the_index():
     batch = batch_of()
     shifted = batch._replace(index=batch.index + 1000)
     assert (inputs_of(batch).rgb != inputs_of(shifted).rgb).any()
+
+
+def test_what_is_off_is_not_in_the_program():
+    """Flips and block replacement alone, as the paper has them: bit for bit what they were without the rest."""
+    batch, config = jax.tree.map(jnp.asarray, batch_of(4)), AugmentConfig(flip_horizontal=True, flip_vertical=True)
+
+    def the_papers(batch, seed, step):
+        keys = sample_keys(seed, step, batch.index)
+        flipped = flip(batch, draw_flips(keys, config))
+        return to_inputs(flipped._replace(rgb=replace_block(flipped.rgb, keys, config)[0]))
+
+    def program(function, *arguments):
+        return str(jax.make_jaxpr(function)(batch, jnp.int32(3), jnp.int32(7), *arguments))
+
+    expected = program(the_papers)
+    assert program(lambda *given: training_inputs(*given, config, True)) == expected
+    for name, value in {"rotation_deg": 30.0, "scale": 1.2, "shift": 0.1, "background": 0.5, "colour": 0.5}.items():
+        on = replace(config, **{name: value})
+        assert program(lambda *given, on=on: training_inputs(*given, on, True)) != expected
 
 
 # ---- normalisation

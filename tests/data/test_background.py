@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,12 @@ from pmd_jax.data.inputs import Batch
 from pmd_jax.runtime import sharding
 from reference.made_up_columns import make_batch
 
-ALWAYS = AugmentConfig(background=1.0)
 SMALL = 16  # pixels; a side is nowhere fixed
+
+
+@functools.partial(jax.jit, static_argnames="probability")
+def exchange(batch: Batch, keys: jax.Array, probability: float = 1.0) -> Batch:
+    return exchange_backgrounds(batch, keys, AugmentConfig(background=probability))
 
 
 def keys_of(batch: Batch, step: int = 0) -> jax.Array:
@@ -66,7 +72,7 @@ def test_backgrounds_are_exchanged_pixel_by_pixel():
     batch.depth[:, 0, 5] = 0
     keys = keys_of(batch)
     partner = np.asarray(partners(keys, batch.index))
-    after, expected = exchange_backgrounds(batch, keys, ALWAYS), by_hand(batch, masks, partner)
+    after, expected = exchange(batch, keys), by_hand(batch, masks, partner)
     np.testing.assert_array_equal(after.rgb, expected.rgb)
     np.testing.assert_array_equal(after.depth, expected.depth)
     assert (np.asarray(after.rgb) != batch.rgb).any((1, 2, 3)).all()
@@ -80,7 +86,7 @@ def test_depth_that_shows_no_hand_neither_gives_nor_takes():
     batch.depth[1] = 0
     keys = keys_of(batch)
     partner = np.asarray(partners(keys, batch.index))
-    after, expected = exchange_backgrounds(batch, keys, ALWAYS), by_hand(batch, masks, partner)
+    after, expected = exchange(batch, keys), by_hand(batch, masks, partner)
     kept = (np.arange(4) == 1) | (partner == 1)
     assert kept.sum() == 2
     np.testing.assert_array_equal(np.asarray(after.rgb)[kept], batch.rgb[kept])
@@ -105,7 +111,7 @@ def test_it_happens_with_its_probability(probability, low, high):
     batch, _ = hands(4)
     many = jax.tree.map(lambda column: np.concatenate([column] * 32), batch)._replace(index=np.arange(128, dtype="i4"))
     many.rgb[:] = np.arange(128)[:, None, None, None]
-    after = exchange_backgrounds(many, keys_of(many), AugmentConfig(background=probability))
+    after = exchange(many, keys_of(many), probability)
     assert low <= (np.asarray(after.rgb) != many.rgb).any((1, 2, 3)).mean() <= high
 
 

@@ -221,12 +221,17 @@ def test_student_and_teacher_see_the_same_geometry():
     rgb = np.broadcast_to((u + 2 * v)[..., None], batch.rgb.shape).astype(np.uint8)
     depth = 5000 + rgb[..., 0].astype(np.uint16)
     paired = batch._replace(rgb=rgb, depth=depth, depth_origin_m=np.full(8, 0.5, np.float32))
-    inputs = training_inputs(paired, jnp.int32(0), jnp.int32(0), ALL, replaces=False)
+
+    @jax.jit
+    def see(batch: Batch):
+        keys = sample_keys(jnp.int32(0), jnp.int32(0), batch.index)
+        return training_inputs(batch, jnp.int32(0), jnp.int32(0), ALL, False), jax.vmap(_warp_alone)(batch, keys)
+
+    inputs, xyz = see(paired)
     red, counts = (np.asarray(inputs.rgb[..., 0]) + 1) * 127.5, np.asarray(inputs.depth[..., 0]) * 2000
     assert np.abs(red - rgb[..., 0]).max() > 10
     assert np.abs(red - counts).max() <= 0.5 + 1 + 0.5 + 1e-2
-    xyz = jax.vmap(lambda sample, key: _warp_alone(sample, key))(paired, sample_keys(0, 0, paired.index))
-    np.testing.assert_allclose(inputs.target, hand.normalise(xyz).pose, atol=1e-5)
+    np.testing.assert_allclose(inputs.target, hand.normalise(np.asarray(xyz)).pose, atol=1e-5)
 
 
 def _warp_alone(sample: Batch, key: jax.Array) -> jax.Array:
