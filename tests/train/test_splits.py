@@ -10,7 +10,8 @@ from conftest import small_config
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.runtime.errors import DataError
-from pmd_jax.train.splits import check_augmentation
+from pmd_jax.train import job
+from pmd_jax.train.splits import Splits, check_augmentation
 
 
 def test_rotation_needs_every_samples_camera(columns):
@@ -34,3 +35,13 @@ def test_backgrounds_are_told_by_depth(columns):
     check_augmentation(small_config(), blind)
     with pytest.raises(DataError, match=r"background = 0\.5, but none of the 48 training samples has depth"):
         check_augmentation(config, blind)
+
+
+def test_a_job_looks_before_it_writes_anything(columns, tmp_path, monkeypatch):
+    without = replace(columns, K=np.zeros_like(columns.K))
+    monkeypatch.setattr(job, "prepare_once", lambda config: tmp_path)
+    monkeypatch.setattr(job, "read_splits", lambda config, folder: Splits(without, None, without))
+    config = small_config(rows=("rgb_baseline",), augment=AugmentConfig(rotation_deg=30.0))
+    with pytest.raises(DataError, match="48 of 48 training samples have no camera matrix K"):
+        job.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
