@@ -39,6 +39,11 @@ class Method:
         return TEACHERS[self.heads, self.pool] if self.distils else None
 
     @property
+    def imitates_maps(self) -> bool:
+        """Whether its teacher's maps can be a goal (`config.loss.lambda_maps`)."""
+        return self.distils and self.pool != "average"
+
+    @property
     def needs_depth(self) -> bool:
         """Whether it sees depth in training, itself or through its teacher."""
         return self.modality == "depth" or self.distils
