@@ -58,13 +58,10 @@ class LossConfig:
     gamma: float = 100.0  # weight of an unlabelled sample's distance to the teacher's pose (beyond the paper)
     lambda_feature: float = 1 / 16  # Eq. 3, λ1: imitation of the feature
     lambda_hidden: tuple[float, ...] = (5 / 16, 5 / 16, 5 / 16)  # Eq. 3, λ2–λ4 (X, Y, Z); a joint head takes their sum
-    distance: str = (
-        "l2"  # of two poses, the teacher's training too: "l2" (Eq. 1), or "l1", a sum over joints (not the paper's)
-    )
+    # Of two poses, in the teacher's training too: "l2" (Eq. 1), or "l1", the sum of the joints' errors (beyond the paper).
+    distance: str = "l2"
     lambda_maps: float = 0.0  # weight of the teacher's maps as a goal, where the heads read by maps (beyond the paper)
-    lambda_pose: float = (
-        0.0  # weight of the teacher's pose as a goal of every sample, labelled or not (beyond the paper)
-    )
+    lambda_pose: float = 0.0  # weight of the teacher's pose as a goal, beside the labels (beyond the paper)
 
 
 @dataclass
