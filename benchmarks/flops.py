@@ -22,6 +22,7 @@ from pmd_jax.config import ModelConfig
 from pmd_jax.config.backbones import BACKBONES
 from pmd_jax.config.methods import Method
 from pmd_jax.data.hand import NUM_JOINTS
+from pmd_jax.models.map_positions import value_count
 
 SIZE = 64  # pixels of a crop
 ADAM_BYTES = 7 * 4  # a parameter: gradient, weight and two moments read; weight and moments written; float32
@@ -93,12 +94,27 @@ def head_layers(name: str, features: int, outputs: int) -> Iterator[Layer]:
         yield dense_layer(f"{name}/fc{index + 1}", n_in, n_out)
 
 
+def pool_layers(model: ModelConfig, count: int) -> Iterator[Layer]:
+    """The 1×1 convolutions of `models/spatial.py`; what the maps then weigh has no weights and is left out."""
+    places, features = int(model.reading.split("/")[-1]) ** 2, 8 * model.width
+    for name, channels in (("maps", NUM_JOINTS), ("values", value_count(model.width))):
+        kernel = features * count * channels
+        numbers = places * features, places * count * channels, kernel + count * channels
+        yield Layer(f"pool/{name}", places * kernel, *numbers, itemsize=4)
+
+
 def layers(model: ModelConfig, row: Method) -> list[Layer]:
     """All layers of a row's network (`models/pmd_net.py`)."""
     found = list(backbone_layers(model, 1 if row.modality == "depth" else 3))
     outputs = [NUM_JOINTS] * 3 if row.heads == "separate" else [3 * NUM_JOINTS]
-    for index, count in enumerate(outputs):
-        found += head_layers(f"head{index + 1}", 8 * model.width, count)
+    inputs = [8 * model.width] * len(outputs)
+    if row.pool != "average":
+        read = NUM_JOINTS * (value_count(model.width) + 2)
+        found += pool_layers(model, 3 if row.pool == "attention" else 1)
+        inputs = [read] * 3 if row.pool == "attention" else [*inputs[:2], read]
+        outputs = outputs if row.pool == "attention" else [NUM_JOINTS + 1, NUM_JOINTS + 1, NUM_JOINTS]
+    for index, (features, count) in enumerate(zip(inputs, outputs, strict=True)):
+        found += head_layers(f"head{index + 1}", features, count)
     if row.refine:
         found += head_layers("refine", 8 * model.width, 3 * NUM_JOINTS)
     return found

@@ -1,4 +1,4 @@
-"""The networks that the paper's tables compare, each as what makes it differ from the others."""
+"""The networks that the paper's tables compare, and those beyond the paper, each as what makes it differ."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Method:
         modality: "depth" (stage I, Eq. 2) or "rgb" (stage II, Eq. 5).
         distils: a depth teacher takes part in the loss (Eq. 3); without one, stage II's loss is α·L_reg.
         heads: "separate" sub-networks for X, Y and Z, or one "joint" head.
+        pool: what the heads read of the last feature map: its "average" (the paper), or by a map for each joint:
+            "attention" or "heatmap" (`models.spatial`; beyond the paper; separate heads only).
         refine: the refine branch (section 3.3).
         unlabelled: learns also from samples without labels, whose pose the teacher tells (beyond the paper).
         replaces: random block replacement of the RGB crops in training (section 3.4).
@@ -25,6 +27,7 @@ class Method:
     modality: str = "rgb"
     distils: bool = False
     heads: str = "separate"
+    pool: str = "average"
     refine: bool = False
     unlabelled: bool = False
     replaces: bool = False
@@ -33,9 +36,12 @@ class Method:
     @property
     def teacher(self) -> str | None:
         """The row whose network teaches this one: it must have the same heads to be imitated layer by layer."""
-        if not self.distils:
-            return None
-        return "depth_teacher" if self.heads == "separate" else "depth_teacher_joint"
+        return TEACHERS[self.heads, self.pool] if self.distils else None
+
+    @property
+    def imitates_maps(self) -> bool:
+        """Whether its teacher's maps can be a goal (`config.loss.lambda_maps`)."""
+        return self.distils and self.pool != "average"
 
     @property
     def needs_depth(self) -> bool:
@@ -43,6 +49,12 @@ class Method:
         return self.modality == "depth" or self.distils
 
 
+TEACHERS = {  # by heads and pool
+    ("separate", "average"): "depth_teacher",
+    ("joint", "average"): "depth_teacher_joint",
+    ("separate", "attention"): "depth_teacher_plus",
+    ("separate", "heatmap"): "depth_teacher_heatmap",
+}
 METHODS = {
     "depth_teacher": Method("Depth teacher", modality="depth"),
     "depth_teacher_joint": Method("Depth teacher without 3 sub-networks", modality="depth", heads="joint"),
@@ -62,6 +74,12 @@ METHODS = {
         replaces=True,
         paper_epe_mm=(("rhd", 16.14), ("stb", 6.80)),
     ),
+    # Beyond the paper. What else belongs to PMD-Net plus are fields of the configuration: `presets.plus_parts`.
+    "depth_teacher_plus": Method("Depth teacher plus", modality="depth", pool="attention"),
+    "rgb_baseline_plus": Method("RGB baseline plus", pool="attention"),
+    "pmd_net_plus": Method("PMD-Net plus", distils=True, pool="attention"),
+    "depth_teacher_heatmap": Method("Depth teacher with heatmaps", modality="depth", pool="heatmap"),
+    "pmd_net_heatmap": Method("PMD-Net with heatmaps", distils=True, pool="heatmap"),
 }
 
 

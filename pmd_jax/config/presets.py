@@ -6,7 +6,10 @@ the page of results read it without JAX.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 from pmd_jax.config.schema import AugmentConfig, Config, DataConfig, LossConfig, ModelConfig, OptimConfig, TeacherConfig
 from pmd_jax.runtime.errors import ConfigError
@@ -94,6 +97,68 @@ def _rendered_cpu() -> Config:
         teacher=TeacherConfig(optim=teacher),  # starts as its student does: the committed tables were measured so
         checkpoint_every=500,
     )
+
+
+class Part(NamedTuple):
+    """A part of PMD-Net plus that the configuration holds.
+
+    Attributes:
+        title: in tables, after "with" and "without".
+        changes: its fields, by their command-line name.
+    """
+
+    title: str
+    changes: dict[str, Any]
+
+
+def plus_parts(config: Config) -> dict[str, Part]:
+    """What PMD-Net plus has beyond PMD-Net and its method's heads; a part that is added here is in all that is "plus".
+
+    Args:
+        config: the schedule that they are for.
+    """
+    # The memory of the average is a fiftieth of the schedule: long against a step's noise, short against its progress.
+    decays = {
+        f"{where}.ema": round(1 - min(1.0, 50 / optim.steps), 6)
+        for where, optim in (("optim", config.optim), ("teacher.optim", config.teacher.optim))
+    }
+    return {
+        "average": Part("averaged weights", decays),
+        "loss": Part("the sum of the joints' errors as loss", {"loss.distance": "l1"}),
+        "goals": Part("the teacher's maps and pose as goals", {"loss.lambda_maps": 10.0, "loss.lambda_pose": 30.0}),
+        "geometry": Part(
+            "rotated, scaled and shifted crops",
+            {"augment.rotation_deg": 45.0, "augment.scale": 1.15, "augment.shift": 0.08},
+        ),
+        "background": Part("hands before other backgrounds", {"augment.background": 0.5}),
+        "colour": Part("other colours, blur and noise", {"augment.colour": 0.5}),
+    }
+
+
+def plus(dataset: str, *rows: str, name: str = "") -> Config:
+    """As `paper`, with all parts of PMD-Net plus."""
+    config = paper(dataset, *rows, name=name)
+    for part in plus_parts(config).values():
+        config = with_fields(config, part.changes)
+    return config
+
+
+def with_fields(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A copy of a configuration with other values of some fields, given by their command-line name ("loss.beta").
+
+    Raises:
+        ConfigError: there is no such field.
+    """
+    config = copy.deepcopy(config)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        branch = config
+        for parent in parents:
+            branch = getattr(branch, parent, None)
+        if not hasattr(branch, last):
+            raise ConfigError(f"{path!r} is no field of a configuration; docs/configuration.md lists them.")
+        setattr(branch, last, value)
+    return config
 
 
 def label_free_inputs(config: Config) -> Config:

@@ -76,6 +76,10 @@ class LossConfig:
     gamma: float = 100.0  # weight of an unlabelled sample's distance to the teacher's pose (beyond the paper)
     lambda_feature: float = 1 / 16  # Eq. 3, λ1: imitation of the feature
     lambda_hidden: tuple[float, ...] = (5 / 16, 5 / 16, 5 / 16)  # Eq. 3, λ2–λ4 (X, Y, Z); a joint head takes their sum
+    # Of two poses, for the teacher too: "l2" (Eq. 1), or "l1", the sum of the joints' errors (beyond the paper).
+    distance: str = "l2"
+    lambda_maps: float = 0.0  # weight of the teacher's maps as a goal, where the heads read by maps (beyond the paper)
+    lambda_pose: float = 0.0  # weight of the teacher's pose as a goal, beside the labels (beyond the paper)
 
 
 @dataclass
@@ -91,6 +95,7 @@ class OptimConfig:
     warmup_steps: int = 0  # linear from zero to learning_rate
     weight_decay: float = 5e-4  # of all parameters; how it acts: `decoupled`
     decoupled: bool = False  # False: L2 added to the gradient (PyTorch's Adam); True: AdamW
+    ema: float = 0.0  # decay of the moving average of the weights that is evaluated and exported; 0 = none (the paper)
 
 
 @dataclass

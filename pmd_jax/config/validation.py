@@ -51,11 +51,13 @@ def validate(config: Config) -> None:
     blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1
     _require(blocks_ok, "model.blocks", config.model.blocks, "give four numbers of blocks, each 1 or more")
     _require(len(config.loss.lambda_hidden) == 3, "loss.lambda_hidden", config.loss.lambda_hidden, "give X, Y and Z")
-    for name in ("alpha", "beta", "gamma", "lambda_feature"):
+    for name in ("alpha", "beta", "gamma", "lambda_feature", "lambda_maps", "lambda_pose"):
         value = getattr(config.loss, name)
         _require(_is_weight(value), f"loss.{name}", value, "choose a number ≥ 0")
     weights_ok = all(_is_weight(value) for value in config.loss.lambda_hidden)
     _require(weights_ok, "loss.lambda_hidden", config.loss.lambda_hidden, "choose numbers ≥ 0")
+    distances = ("l2", "l1")
+    _require(config.loss.distance in distances, "loss.distance", config.loss.distance, f"choose from {distances}")
     for name, choices in (("cache", ("auto", "on", "off")), ("start", ("same", "apart"))):
         value = getattr(config.teacher, name)
         _require(value in choices, f"teacher.{name}", value, f"choose from {', '.join(choices)}")
@@ -91,6 +93,9 @@ def _validate_cache(config: Config) -> None:
         "up: choose auto or off, or leave these at their defaults"
     )
     _require(config.teacher.cache != "on" or not changes, "teacher.cache", config.teacher.cache, remedy)
+    imitates_maps = config.loss.lambda_maps > 0 and any(METHODS[row].imitates_maps for row in config.rows)
+    remedy = "the teacher's maps (loss.lambda_maps) are not kept in the cache: choose auto or off"
+    _require(config.teacher.cache != "on" or not imitates_maps, "teacher.cache", config.teacher.cache, remedy)
 
 
 def _is_weight(value: float) -> bool:
@@ -109,6 +114,8 @@ def _validate_optim(where: str, optim: OptimConfig) -> None:
     drops_ok = list(drops) == sorted(set(drops)) and all(step > optim.warmup_steps for step in drops)
     _require(drops_ok, f"{where}.decay_steps", drops, f"give rising steps after the warm-up's {optim.warmup_steps}")
     _require(_is_weight(optim.decay_factor), f"{where}.decay_factor", optim.decay_factor, "choose a number ≥ 0")
+    ema_ok = 0 <= optim.ema < 1
+    _require(ema_ok, f"{where}.ema", optim.ema, "choose 0 (no average) to below 1 (0.999: about the last 1,000 steps)")
     _require(_is_weight(optim.weight_decay), f"{where}.weight_decay", optim.weight_decay, "choose a number ≥ 0")
 
 

@@ -68,6 +68,7 @@ def build(config: Config, method: Method, seed: int) -> tuple[Network, Weights]:
         blocks=tuple(config.model.blocks),
         reading=config.model.reading,
         heads=method.heads,
+        pool=method.pool,
         refine=method.refine,
         hidden_before_relu=config.model.hidden_before_relu,
         dtype=compute_dtype(config.compute_dtype),

@@ -1,6 +1,6 @@
 """The network as an ONNX graph, node by node, of its weights as plain arrays.
 
-Seven operators make the whole network, so a converter would be longer than this file, and each node is known: batch
+A dozen operators make the whole network, so a converter would be longer than this file, and each node is known: batch
 norm goes into the convolutions' weights, and there is nothing to optimise away. No JAX is needed.
 """
 
@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from pmd_jax.config import ModelConfig
 from pmd_jax.config.backbones import BACKBONES, CROP_SHAPE
-from pmd_jax.data.hand import NUM_JOINTS
+from pmd_jax.data.hand import NUM_JOINTS, ROOT
+from pmd_jax.models.map_positions import map_positions, value_count
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +26,7 @@ OPSET = 17  # with IR 8: what ONNX Runtime reads since 1.12 (2022)
 IR = 8
 
 
-def to_onnx(params: Tree, batch_stats: Tree, model: ModelConfig) -> onnx.ModelProto:
+def to_onnx(params: Tree, batch_stats: Tree, model: ModelConfig, pool: str = "average") -> onnx.ModelProto:
     """The graph of a network that sees RGB.
 
     Its input `rgb` is uint8 (batch, 64, 64, 3), its output `joints` float32 (batch, 21, 3): relative to joint 9, in
@@ -34,6 +35,7 @@ def to_onnx(params: Tree, batch_stats: Tree, model: ModelConfig) -> onnx.ModelPr
     Args:
         params, batch_stats: of `network.Weights`, on the host.
         model: the architecture that they are of.
+        pool: of the method (`config.methods`).
     """
     from onnx import TensorProto, checker, helper
 
@@ -42,8 +44,9 @@ def to_onnx(params: Tree, batch_stats: Tree, model: ModelConfig) -> onnx.ModelPr
     x = graph.call("Transpose", x, perm=[0, 3, 1, 2])  # ONNX convolves (batch, channel, row, column)
     x = graph.call("Div", x, np.float32(127.5))
     x = graph.call("Sub", x, np.float32(1))
-    feature = graph.call("Flatten", graph.call("GlobalAveragePool", _backbone(graph, x, params, batch_stats, model)))
-    heads = [_head(graph, params["heads"][index], feature) for index in sorted(params["heads"])]
+    x = _backbone(graph, x, params, batch_stats, model)
+    feature = graph.call("Flatten", graph.call("GlobalAveragePool", x))
+    heads = POOLS[pool](graph, params, x, feature, model)
     pose = graph.call("Concat", *heads, axis=1)
     if "refine" in params:
         pose = graph.call("Add", pose, _head(graph, params["refine"], feature))
@@ -120,6 +123,51 @@ def _block(graph: _Graph, block: Tree, stats: Tree, x: str, stride: int) -> str:
 def _head(graph: _Graph, head: Tree, feature: str) -> str:
     hidden = graph.call("Relu", graph.linear(head["fc1"], feature))
     return graph.linear(head["fc3"], graph.call("Relu", graph.linear(head["fc2"], hidden)))
+
+
+def _average(graph: _Graph, params: Tree, x: str, feature: str, model: ModelConfig) -> list[str]:
+    """What each head says of the averaged feature."""
+    return [_head(graph, params["heads"][index], feature) for index in sorted(params["heads"])]
+
+
+def _attention(graph: _Graph, params: Tree, x: str, feature: str, model: ModelConfig) -> list[str]:
+    """As `spatial.Attention`."""
+    read, _ = _read(graph, params["pool"], x, 3, model)
+    each = [graph.call("Flatten", graph.call("Gather", read, np.int64(axis), axis=1)) for axis in range(3)]
+    return [_head(graph, params["heads"][axis], inputs) for axis, inputs in enumerate(each)]
+
+
+def _heatmap(graph: _Graph, params: Tree, x: str, feature: str, model: ModelConfig) -> list[str]:
+    """As `spatial.Heatmap`."""
+    read, position = _read(graph, params["pool"], x, 1, model)
+    from_root = graph.call("Sub", position, graph.call("Gather", position, np.array([ROOT]), axis=2))
+    answers = []
+    for axis in range(2):
+        said = _head(graph, params["heads"][axis], feature)
+        offset = graph.call("Slice", said, np.array([0]), np.array([NUM_JOINTS]), np.array([1]))
+        scale = graph.call("Softplus", graph.call("Gather", said, np.array([NUM_JOINTS]), axis=1))
+        along = graph.call("Flatten", graph.call("Gather", from_root, np.int64(axis), axis=3))
+        answers.append(graph.call("Add", offset, graph.call("Mul", scale, along)))
+    return [*answers, _head(graph, params["heads"][2], graph.call("Flatten", read))]
+
+
+def _read(graph: _Graph, pool: Tree, x: str, count: int, model: ModelConfig) -> tuple[str, str]:
+    """What each joint reads by its map, (batch, count, 21, values + 2), of which the last two are its position."""
+    side = int(model.reading.split("/")[-1])
+    values = value_count(model.width)
+
+    def each(layer: Tree, channels: int) -> str:
+        kernel = _float32(layer["kernel"]).T[:, :, None, None]  # a dense layer over the places is a 1×1 convolution
+        along = graph.call("Conv", x, np.ascontiguousarray(kernel), _float32(layer["bias"]))
+        return graph.call("Reshape", along, np.array([0, count, channels, side * side]))
+
+    maps = graph.call("Softmax", each(pool["maps"], NUM_JOINTS), axis=-1)
+    said = graph.call("MatMul", maps, graph.call("Transpose", each(pool["values"], values), perm=[0, 1, 3, 2]))
+    position = graph.call("MatMul", maps, map_positions(side, side))
+    return graph.call("Concat", said, position, axis=3), position
+
+
+POOLS = {"average": _average, "attention": _attention, "heatmap": _heatmap}
 
 
 def _float32(array: Any) -> Float[np.ndarray, ...]:

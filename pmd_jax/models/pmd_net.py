@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pmd_jax.data.hand import NUM_JOINTS
-from pmd_jax.models.resnet import ResNet, host_generator
+from pmd_jax.models.dense import Head
+from pmd_jax.models.resnet import ResNet, average
+from pmd_jax.models.spatial import POOLS
 
 
 class Prediction(NamedTuple):
@@ -21,38 +21,7 @@ class Prediction(NamedTuple):
     hidden: Float[Array, "b heads 64"]  # the second last layer of each head: X, Y, Z, or one joint head
     first_pose: Float[Array, "b 21 3"]  # the heads' answer, root-relative, in hand scales
     pose: Float[Array, "b 21 3"]  # the network's answer: refined where there is a refine branch
-
-
-def linear(features_in: int, features_out: int, rngs: nnx.Rngs) -> nnx.Linear:
-    """A dense layer initialised as PyTorch does: kernel and bias uniform within ±1/√fan_in (docs/paper.md)."""
-    bound = 1 / math.sqrt(features_in)
-
-    def uniform(key, shape, dtype=jnp.float32):
-        return jnp.asarray(host_generator(key).uniform(-bound, bound, shape).astype(dtype))
-
-    # Float32 on every device: together the heads are a hundredth of the work, and hand scales need the digits.
-    return nnx.Linear(
-        features_in,
-        features_out,
-        kernel_init=uniform,
-        bias_init=uniform,
-        precision=jax.lax.Precision.HIGHEST,
-        rngs=rngs,
-    )
-
-
-class Head(nnx.Module):
-    """Three fully connected layers 256, 64, outputs; ReLU after the first two."""
-
-    def __init__(self, features: int, outputs: int, rngs: nnx.Rngs):
-        self.fc1 = linear(features, 256, rngs)
-        self.fc2 = linear(256, 64, rngs)
-        self.fc3 = linear(64, outputs, rngs)
-
-    def __call__(self, feature: Float[Array, "b f"]) -> tuple[Float[Array, "b 64"], Float[Array, "b outputs"]]:
-        """Returns the second last layer before its ReLU, and the output."""
-        hidden = self.fc2(nnx.relu(self.fc1(feature)))
-        return hidden, self.fc3(nnx.relu(hidden))
+    maps: Float[Array, "b n 21 h w"] | None = None  # of a spatial pool: where each joint was read (`spatial`)
 
 
 class PMDNet(nnx.Module):
@@ -62,6 +31,8 @@ class PMDNet(nnx.Module):
         channels: of the input: 3 for RGB, 1 for depth.
         width, blocks, reading: see `ResNet`.
         heads: "separate", three sub-networks for X, Y and Z, or "joint", one for all ("without 3 sub-networks").
+        pool: what the heads read: the "average" of the last feature map, or a spatial pool, one of `spatial.POOLS`,
+            which takes separate heads.
         refine: adds the refine branch (stage II only).
         hidden_before_relu: distil the second last layer before its ReLU instead of after it.
         dtype: of the backbone's computation.
@@ -75,6 +46,7 @@ class PMDNet(nnx.Module):
         blocks: tuple[int, ...] = (3, 4, 6, 3),
         reading: str = "64/32/16/8",
         heads: str = "separate",
+        pool: str = "average",
         refine: bool = False,
         hidden_before_relu: bool = False,
         dtype: jnp.dtype = jnp.float32,
@@ -83,20 +55,31 @@ class PMDNet(nnx.Module):
         features = 8 * width
         self.hidden_before_relu = hidden_before_relu
         self.backbone = ResNet(channels, width=width, blocks=blocks, reading=reading, dtype=dtype, rngs=rngs)
-        outputs = [NUM_JOINTS] * 3 if heads == "separate" else [3 * NUM_JOINTS]
-        self.heads = nnx.List([Head(features, n, rngs) for n in outputs])
+        if pool == "average":
+            outputs = [NUM_JOINTS] * 3 if heads == "separate" else [3 * NUM_JOINTS]
+            self.heads = nnx.List([Head(features, n, rngs) for n in outputs])
+            self.pool = None
+        else:
+            assert heads == "separate", "a spatial pool serves three heads"
+            self.heads = nnx.List(POOLS[pool].heads(width, rngs))
+            self.pool = POOLS[pool](width, rngs)
         self.refine = Head(features, 3 * NUM_JOINTS, rngs) if refine else None
 
     def __call__(self, images: Float[Array, "b 64 64 c"]) -> Prediction:
-        feature = self.backbone(images)
-        hidden, outputs = zip(*(head(feature) for head in self.heads), strict=True)
-        # Either way the coordinates lie axis by axis: X of all joints, then Y, then Z.
-        first_pose = _to_joints(jnp.concatenate(outputs, axis=-1))
+        x = self.backbone(images)
+        feature, maps = average(x), None
+        if self.pool is None:
+            hidden, outputs = zip(*(head(feature) for head in self.heads), strict=True)
+            # Either way the coordinates lie axis by axis: X of all joints, then Y, then Z.
+            stacked, coordinates = jnp.stack(hidden, axis=1), jnp.concatenate(outputs, axis=-1)
+        else:
+            stacked, coordinates, maps = self.pool(x, feature, self.heads)
+        first_pose = _to_joints(coordinates)
         pose = first_pose
         if self.refine is not None:
             pose = first_pose + _to_joints(self.refine(feature)[1])
-        stacked = jnp.stack(hidden, axis=1)
-        return Prediction(feature, stacked if self.hidden_before_relu else nnx.relu(stacked), first_pose, pose)
+        hidden = stacked if self.hidden_before_relu else nnx.relu(stacked)
+        return Prediction(feature, hidden, first_pose, pose, maps)
 
 
 def _to_joints(coordinates: Float[Array, "b 63"]) -> Float[Array, "b 21 3"]:

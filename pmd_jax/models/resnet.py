@@ -99,11 +99,11 @@ class BasicBlock(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Images to one feature vector.
+    """Images to the last feature map.
 
     Args:
         channels: of the input: 3 for RGB, 1 for depth.
-        width: channels of the first stage; the feature has 8 · width values (64 → 512, ResNet-34).
+        width: channels of the first stage; the last one has 8 · width (64 → 512, ResNet-34).
         blocks: basic blocks in each of the four stages ((3, 4, 6, 3) is ResNet-34).
         reading: a name in `BACKBONES`.
         dtype: of the computation; parameters and statistics stay float32.
@@ -123,16 +123,21 @@ class ResNet(nnx.Module):
                 channels_in = channels_out
         self.blocks = nnx.List(layers)
 
-    def __call__(self, images: Float[Array, "b 64 64 c"]) -> Float[Array, "b f"]:
-        """Normalised images (B,64,64,channels) to features (B, 8·width), at least float32."""
+    def __call__(self, images: Float[Array, "b 64 64 c"]) -> Float[Array, "b h w f"]:
+        """Normalised images (B,64,64,channels) to the last map (B,8,8,8·width), in the dtype of the computation."""
         x = nnx.relu(self.norm(self.stem(images)))
         for block in self.blocks:
             x = block(x)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        if x.dtype != wide:
-            # On CPUs XLA (JAX 0.12.0.1) makes infinities of this sum where it fuses it with the last block's ReLU.
-            x = jax.lax.optimization_barrier(x)
-        return jnp.mean(x, axis=(1, 2), dtype=wide)
+        return x
+
+
+def average(x: Float[Array, "b h w f"]) -> Float[Array, "b f"]:
+    """The average pool: a feature map to one feature vector, at least float32."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    if x.dtype != wide:
+        # On CPUs XLA (JAX 0.12.0.1) makes infinities of this sum where it fuses it with the last block's ReLU.
+        x = jax.lax.optimization_barrier(x)
+    return jnp.mean(x, axis=(1, 2), dtype=wide)
 
 
 def parameter_count(tree) -> int:

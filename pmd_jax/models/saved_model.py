@@ -93,7 +93,7 @@ def graph_of(method: str, config: Config, weights: Weights) -> bytes | None:
     from pmd_jax.models.onnx_graph import to_onnx  # onnx takes a moment to import
 
     params, batch_stats = jax.device_get((weights.params, weights.batch_stats))
-    return to_onnx(params, batch_stats, config.model).SerializeToString()
+    return to_onnx(params, batch_stats, config.model, METHODS[method].pool).SerializeToString()
 
 
 @contextmanager

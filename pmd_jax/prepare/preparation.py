@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data import column_files
 from pmd_jax.prepare.registry import builder_class
 from pmd_jax.runtime.errors import InputError
@@ -78,9 +79,13 @@ def prepare(
 
 
 def _with_column_files(prepared: Path, builder) -> Path:
-    """Data that an earlier version prepared get theirs now. Raises as `column_files.ensure`."""
-    for split in sorted(builder.info.splits):
-        column_files.ensure(prepared, split)
+    """Crops that networks take get column files, those that an earlier version prepared too; whole frames get none.
+
+    Raises as `column_files.ensure`.
+    """
+    if builder.info.features["rgb"].shape == CROP_SHAPE:
+        for split in sorted(builder.info.splits):
+            column_files.ensure(prepared, split)
     return prepared
 
 

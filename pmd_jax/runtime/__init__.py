@@ -6,7 +6,7 @@
   together; `key_value`: how they talk.
 * `packaged`, `launch_files`: where builders, launch files and the demo network lie. `commands`: `pmd-jax` itself.
 * `markdown`, `timing`: tables, and the one loop that takes times.
-* `sharding`, `environment`, `cores`: where arrays live, and what machine this is.
+* `sharding`, `devices`, `environment`, `cores`: where arrays live, on how many devices, and what machine this is.
 
 Imports nothing else of this package.
 """

@@ -17,6 +17,7 @@ from pmd_jax.config import (
     validate,
 )
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import with_fields
 from pmd_jax.config.schema import SEEN_BY_TEACHERS
 from pmd_jax.runtime.errors import ConfigError
 
@@ -101,15 +102,10 @@ def resolve(study: Study, name: str, seed: int) -> Config:
             "seed; leave it empty."
         )
     variant = study.variants[name]
-    config = copy.deepcopy(study.base)
-    for path, value in variant.changes.items():
-        *parents, last = path.split(".")
-        branch = config
-        for parent in parents:
-            branch = getattr(branch, parent, None)
-        if not hasattr(branch, last):
-            raise ConfigError(f"Variant {name!r} of {study.name} changes {path!r}, which is no field.")
-        setattr(branch, last, value)
+    try:
+        config = with_fields(study.base, variant.changes)
+    except ConfigError as error:
+        raise ConfigError(f"Variant {name!r} of {study.name}: {error}") from error
     config.rows, config.seed, config.name = (variant.row,), seed, variant.row
     return as_teacher(config, variant.row) if METHODS[variant.row].modality == "depth" else config
 
@@ -118,7 +114,7 @@ def as_teacher(config: Config, row: str) -> Config:
     """The configuration of a depth row, stage II's fields at their defaults: equal ones train the same teacher."""
     config = copy.deepcopy(config)
     config.augment = AugmentConfig(**{name: getattr(config.augment, name) for name in SEEN_BY_TEACHERS})
-    config.loss, config.optim = LossConfig(), OptimConfig(batch=config.teacher.optim.batch)
+    config.loss, config.optim = LossConfig(distance=config.loss.distance), OptimConfig(batch=config.teacher.optim.batch)
     config.model.hidden_before_relu = False
     config.data.unlabelled_share = DataConfig().unlabelled_share
     config.rows, config.name = (row,), row
@@ -151,11 +147,14 @@ def identity(config: Config) -> str:
     config.teacher = TeacherConfig(optim=config.teacher.optim, start=config.teacher.start)
     if not row.distils:
         config.model.hidden_before_relu = default.model.hidden_before_relu
-        config.loss = replace(default.loss, alpha=config.loss.alpha, beta=config.loss.beta)
+        read = {name: getattr(config.loss, name) for name in ("alpha", "beta", "distance")}
+        config.loss = replace(default.loss, **read)
         if row.modality == "rgb":
             config.teacher = TeacherConfig()
     if not row.refine:
         config.loss.beta = default.loss.beta
+    if not row.imitates_maps:
+        config.loss.lambda_maps = default.loss.lambda_maps
     if not row.unlabelled:
         config.loss.gamma = default.loss.gamma
         config.data.unlabelled_share = default.data.unlabelled_share

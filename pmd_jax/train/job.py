@@ -151,7 +151,7 @@ def finish_method(job: Job, name: str, changes: list[dict[str, Any]]) -> None:
     method, config, folder = METHODS[name], job.config, job.workdir / name
     task = _task(job, name)
     trained = train_method(task, config, job.mesh, job.workdir, job.stop)
-    weights = trained.state.weights
+    weights = trained.state.best_weights
     # Only a teacher's labels matter to others: a student is the end of the line.
     labels = task.columns.key if method.modality == "depth" else ()
     margin = cropping.crop_margin(task.columns.uv[task.columns.has_label])
@@ -172,14 +172,15 @@ def _task(job: Job, name: str) -> TrainingTask:
     config, method = job.config, METHODS[name]
     optim = config.teacher.optim if method.modality == "depth" else config.optim
     network, weights = build(config, method, config.seed)
-    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment)
+    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema)
     part = training_subset(method, job.splits.train)
     teacher = job.teachers.of(method)
-    outputs = None if teacher is None else teacher.outputs_of(part, config, job.mesh, job.workdir, job.stop)
+    outputs = None if teacher is None else teacher.outputs_of(method, part, config, job.mesh, job.workdir, job.stop)
     curve = None
     if job.splits.validation is not None and config.eval_every > 0:
         curve = functools.partial(validation_figures, recipe, job.splits.validation, config, job.mesh)
-    return TrainingTask(name, recipe, create_state(weights, recipe.optimizer), outputs, part, optim, curve)
+    state = create_state(weights, recipe.optimizer, optim.ema)
+    return TrainingTask(name, recipe, state, outputs, part, optim, curve)
 
 
 def _result(

@@ -104,7 +104,7 @@ def train_method(task: TrainingTask, config: Config, mesh: Mesh, workdir: Path, 
                 # Evaluated before it is saved: a run that is killed in between does both again.
                 if task.validation is not None and done % config.eval_every == 0:
                     log.drain()
-                    writer.write(done, task.validation(loop.state(carry).weights))
+                    writer.write(done, task.validation(loop.state(carry).best_weights))
                 if stopping or done % config.checkpoint_every == 0 or done == optim.steps:
                     log.drain()  # a state that is not finite is never saved
                     writer.flush()

@@ -7,6 +7,7 @@ is long against what the host spends, and the other program would round otherwis
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float, Int32, UInt8
 from pmd_jax.data.inputs import Batch
 from pmd_jax.models.network import Network, Tree, Weights
 from pmd_jax.models.pmd_net import Prediction
-from pmd_jax.train.state import TrainState
+from pmd_jax.train.state import AveragedState, TrainState
 
 
 class PackedBatch(NamedTuple):
@@ -114,7 +115,7 @@ class PackedNetwork(NamedTuple):
 
 
 class StateLayout:
-    """A training state whose parameters, statistics and moments are a vector each.
+    """A training state whose parameters, statistics, moments and averages are a vector each.
 
     For optimisers that treat each number alike, as Adam does: what they do to the vector they do to its parts.
 
@@ -132,13 +133,19 @@ class StateLayout:
     def pack(self, state: TrainState) -> TrainState:
         params, batch_stats = self.network.pack(state.weights)
         parts = jax.tree.map(self._pack, self._moments, self._opt_state, state.opt_state)
-        return TrainState(state.step, params, batch_stats, parts)
+        packed = dataclasses.replace(state, params=params, batch_stats=batch_stats, opt_state=parts)
+        if isinstance(packed, AveragedState):
+            packed = dataclasses.replace(packed, average=self.network.pack(packed.average))
+        return packed
 
     @functools.partial(jax.jit, static_argnums=0)
     def unpack(self, packed: TrainState) -> TrainState:
         params, batch_stats = self.network.unpack(packed.weights)
         parts = jax.tree.map(self._unpack, packed.opt_state, self._opt_state)
-        return TrainState(packed.step, params, batch_stats, parts)
+        state = dataclasses.replace(packed, params=params, batch_stats=batch_stats, opt_state=parts)
+        if isinstance(state, AveragedState):
+            state = dataclasses.replace(state, average=self.network.unpack(state.average))
+        return state
 
     @staticmethod
     def _pack(like: Any, layout: TreeLayout, part: Tree) -> Array:

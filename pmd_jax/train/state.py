@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,37 @@ class TrainState:
 
     @property
     def weights(self) -> Weights:
+        """What the next step begins with."""
         return Weights(self.params, self.batch_stats)
+
+    @property
+    def best_weights(self) -> Weights:
+        """What is evaluated and exported."""
+        return self.weights
+
+
+@struct.dataclass
+class AveragedState(TrainState):
+    """A state that carries an exponential moving average of its weights and statistics along (`config.optim.ema`).
+
+    A state of its own kind: without an average, states and their checkpoints are what they were before there was one.
+    """
+
+    average: Weights
+
+    @property
+    def best_weights(self) -> Weights:
+        return self.average
+
+    def averaged(self, decay: float) -> AveragedState:
+        """After a step: the average moved towards the new weights.
+
+        It begins with a shorter memory, a tenth of the steps so far, to forget the initial weights soon.
+        """
+        done = self.step.astype(jnp.float32)
+        share = 1 - jnp.minimum(decay, done / (done + 9))
+        moved = jax.tree.map(lambda mean, new: mean + share * (new - mean), self.average, self.weights)
+        return replace(self, average=moved)
 
 
 def digests(state: TrainState) -> dict[str, str]:
@@ -37,6 +68,9 @@ def digests(state: TrainState) -> dict[str, str]:
     }
 
 
-def create_state(weights: Weights, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(jnp.zeros((), jnp.int32), weights.params, weights.batch_stats, optimizer.init(weights.params))
+def create_state(weights: Weights, optimizer: optax.GradientTransformation, ema: float = 0.0) -> TrainState:
+    """The state before the first step, with an average of the weights where `ema`, its decay, is not zero."""
+    start = jnp.zeros((), jnp.int32), weights.params, weights.batch_stats, optimizer.init(weights.params)
+    if ema == 0:
+        return TrainState(*start)
+    return AveragedState(*start, average=jax.tree.map(jnp.array, weights))  # a copy: the step may be given the others

@@ -6,6 +6,7 @@ that the loop adds; tests call the functions as they are.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from pmd_jax.data.inputs import Batch, Inputs, images_of
 from pmd_jax.models.network import Network, Tree, Weights
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.train.losses import Metrics, part_labelled_loss, stage_one_loss, stage_two_loss
-from pmd_jax.train.state import TrainState
+from pmd_jax.train.state import AveragedState, TrainState
 from pmd_jax.train.teacher_outputs import StepOutputs
 
 
@@ -31,6 +32,7 @@ class Recipe(NamedTuple):
     optimizer: optax.GradientTransformation
     loss: LossConfig
     augment: AugmentConfig
+    ema: float = 0.0  # decay of the average of an `AveragedState`
 
 
 def loss_function(
@@ -40,7 +42,7 @@ def loss_function(
     method = recipe.method
     prediction, new_stats = recipe.network.train(Weights(params, batch_stats), images_of(inputs, method.modality))
     if method.modality == "depth":
-        loss, metrics = stage_one_loss(prediction, inputs.target)
+        loss, metrics = stage_one_loss(prediction, inputs.target, recipe.loss)
     elif method.unlabelled:
         assert teacher is not None
         loss, metrics = part_labelled_loss(prediction, teacher, inputs.target, recipe.loss, method.refine)
@@ -74,4 +76,7 @@ def train_step(
     (loss, (batch_stats, metrics)), gradients = differentiate(state.params, state.batch_stats, taught, inputs, recipe)
     updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), {"loss": loss, **metrics}
+    new = replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    if isinstance(new, AveragedState):
+        new = new.averaged(recipe.ema)
+    return new, {"loss": loss, **metrics}

@@ -41,16 +41,19 @@ class Teacher(NamedTuple):
     weights: Weights
     labels: frozenset[str] | None
 
-    def outputs_of(self, columns: Columns, config: Config, mesh: Mesh, workdir: Path, stop: Stop) -> TeacherOutputs:
+    def outputs_of(
+        self, student: Method, columns: Columns, config: Config, mesh: Mesh, workdir: Path, stop: Stop
+    ) -> TeacherOutputs:
         """What it says of the training samples: looked up in a table where that pays, else computed in each step.
 
         Args:
+            student: whose training it is for.
             workdir: of the run; its table is kept there where it cannot lie beside the teacher.
 
         Raises:
             CacheError, Preempted: see `teacher_cache.table_of`.
         """
-        if not teacher_cache.pays(config, len(columns)):
+        if not teacher_cache.pays(config, student, len(columns)):
             return ComputedOutputs(self.weights, self.network)
         folder = teacher_cache.home(self.folder, workdir / self.name)
         return teacher_cache.table_of(self.network, self.weights, columns, config, folder, mesh, stop)

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from pmd_jax.config import Config
 from pmd_jax.config.backbones import CROP_SIZE_PX
+from pmd_jax.config.methods import Method
 from pmd_jax.data.augment import flip
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.depth_origin import CHUNK
@@ -50,14 +51,16 @@ class CacheError(InputError):
     """The table cannot be kept; the message names the file and the remedy."""
 
 
-def pays(config: Config, samples: int) -> bool:
-    """Whether a student of this configuration learns from a table.
+def pays(config: Config, method: Method, samples: int) -> bool:
+    """Whether a student of this configuration learns from a table, which holds no maps.
 
-    A function of the configuration and the number of samples alone, so that a run goes on as it began. Never where the
-    depth maps change by more than flips: a table has entries for these alone.
+    A function of the configuration, the method and the number of samples alone, so that a run goes on as it began.
+    Never where the depth maps change by more than flips: a table has entries for these alone.
     """
     if config.augment.beyond_flips():
         return False
+    if config.loss.lambda_maps > 0 and method.imitates_maps:
+        return False  # sixteen kilobytes a sample and flip: six times what the table holds
     if config.teacher.cache == "auto":
         return samples * len(flip_choices(config.augment)) < config.optim.steps * config.optim.batch
     return config.teacher.cache == "on"

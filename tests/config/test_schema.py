@@ -48,6 +48,9 @@ LIMITS = [
     ("loss.alpha", (-1.0, float("nan"), float("inf")), (0.0,), "choose a number ≥ 0"),
     ("loss.gamma", (-1.0, float("nan")), (0.0,), "choose a number ≥ 0"),
     ("loss.beta", (-1.0, float("nan")), (0.0,), "choose a number ≥ 0"),
+    ("loss.lambda_maps", (-1.0, float("nan")), (0.0, 3.0), "choose a number ≥ 0"),
+    ("loss.lambda_pose", (-1.0, float("nan")), (0.0, 3.0), "choose a number ≥ 0"),
+    ("loss.distance", ("l3", ""), ("l2", "l1"), "choose from ('l2', 'l1')"),
     ("loss.lambda_feature", (-1.0, float("inf")), (0.0,), "choose a number ≥ 0"),
     ("data.eval_split", ("train", ""), ("test",), "choose test or validation"),
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
@@ -75,6 +78,7 @@ LIMITS = [
         ("batch", (1, 0), (2,), "batch norm needs at least 2 samples"),
         ("learning_rate", (0.0, -1e-4, float("nan")), (1e-9,), "choose a number > 0"),
         ("schedule", ("linear",), ("step", "cosine"), "choose step or cosine"),
+        ("ema", (-0.1, 1.0, float("nan")), (0.0, 0.999), "choose 0 (no average) to below 1"),
         ("warmup_steps", (-1, 90_000), (0, 89_999), "choose 0 to 89999"),
     ]
 ]

@@ -34,11 +34,17 @@ def a_network(row: str, reading: str = "32/16/8/8"):
 
 @pytest.mark.parametrize(
     ("row", "reading"),
-    [("rgb_baseline", "64/32/16/8"), ("pmd_net_joint", "32/16/8/8"), ("pmd_net_refine", "32/16/8/8")],
+    [
+        ("rgb_baseline", "64/32/16/8"),
+        ("pmd_net_joint", "32/16/8/8"),
+        ("pmd_net_refine", "32/16/8/8"),
+        ("pmd_net_plus", "32/16/8/8"),
+        ("pmd_net_heatmap", "64/32/16/8"),
+    ],
 )
 def test_it_gives_the_networks_joints(row, reading):
     network, weights, architecture = a_network(row, reading)
-    proto = to_onnx(*weights, architecture)
+    proto = to_onnx(*weights, architecture, METHODS[row].pool)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     rgb = make_columns(5).rgb
     expected = np.asarray(network.evaluate(weights, normalise_rgb(rgb)).pose)

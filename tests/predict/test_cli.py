@@ -434,7 +434,7 @@ def test_an_interruption_keeps_what_was_found(command, folder, tmp_path, monkeyp
         yield next(predict_images(*arguments))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "in_pictures", interrupted)
+    monkeypatch.setattr(pipeline, "predict_images", interrupted)
     code, _, said = command(folder, f"--out={tmp_path}")
     assert code == cli.EXIT_INTERRUPTED
     assert "what was found is kept" in said

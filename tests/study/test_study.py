@@ -25,6 +25,7 @@ from pmd_jax.study import result_files, results_page, runner, statistics
 from pmd_jax.study.definitions import Run, Study, identity, plan, resolve, teacher_of
 from pmd_jax.study.label_efficiency import label_free, label_steps, label_weights, labels
 from pmd_jax.study.paper_tables import SWEEPS, TABLES, table1, table2
+from pmd_jax.study.plus import plus
 from pmd_jax.study.teacher_start import teacher_start
 
 pytestmark = pytest.mark.slow
@@ -338,7 +339,7 @@ def test_a_teacher_is_trained_with_what_its_students_show_it():
 
 def test_committed_figures_are_of_their_studies():
     """The hashes in results/ name configurations; see `config_hash`."""
-    makers = (*TABLES, *SWEEPS, labels, label_steps, label_weights, label_free, teacher_start)
+    makers = (*TABLES, *SWEEPS, labels, label_steps, label_weights, label_free, teacher_start, plus)
     studies = [make(dataset) for make in makers for dataset in DATASETS]
     paths = [ROOT / "results" / study.dataset / f"{study.name}.json" for study in studies]
     assert sum(path.is_file() for path in paths) > 8
@@ -356,7 +357,7 @@ def test_every_run_has_one_task_and_every_teacher_too():
     assert [run.variant for run in plan(study, 1, ["pmd_net"])[0]] == ["pmd_net"]
 
 
-@pytest.mark.parametrize("make", [*TABLES, *SWEEPS], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [*TABLES, *SWEEPS, plus], ids=lambda make: make.__name__)
 def test_variants_differ(make):
     study = make("rendered")
     assert len({identity(resolve(study, name, 0)) for name in study.variants}) == len(study.variants)

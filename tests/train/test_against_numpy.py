@@ -75,7 +75,7 @@ def test_stage_one_loss(shape):
     student, _, label = made_up(*shape)
     pose = jnp.asarray(student["first"])
     said = Prediction(jnp.asarray(student["feature"]), jnp.asarray(student["hidden"]), pose, pose)
-    loss, _ = losses.stage_one_loss(said, jnp.asarray(label))
+    loss, _ = losses.stage_one_loss(said, jnp.asarray(label), LOSS)
     assert loss.dtype == jnp.float64
     np.testing.assert_allclose(loss, reference.regression_loss(student["first"], label), rtol=TOLERANCE)
 

@@ -55,7 +55,9 @@ def test_the_same_again_changes_nothing_and_keeps_the_record(tmp_path):
     assert check_workdir(config, tmp_path / "new", METHODS, new_schedule=True) == []
 
 
-@pytest.mark.parametrize("change", [{"batch": 32}, {"steps": 8}, {"weight_decay": 0.0}, {"decoupled": True}])
+@pytest.mark.parametrize(
+    "change", [{"batch": 32}, {"steps": 8}, {"weight_decay": 0.0}, {"decoupled": True}, {"ema": 0.9}]
+)
 def test_nothing_else_may_change(tmp_path, change):
     config = small_config()
     begun(tmp_path, config)

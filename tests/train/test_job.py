@@ -302,8 +302,7 @@ def test_a_damaged_result_is_refused_before_anything_is_trained(data_dir, finish
 
 
 def test_a_batch_that_the_devices_cannot_share(data_dir, tmp_path):
-    flags = "--xla_force_host_platform_device_count=3"
-    code, output = run(data_dir, tmp_path / "run", XLA_FLAGS=flags)
+    code, output = run(data_dir, tmp_path / "run", JAX_NUM_CPU_DEVICES="3")
     assert code == 2
     assert "not divisible by the 3 devices" in output
     assert "choose 15 or 18" in output

@@ -12,6 +12,7 @@ from pmd_jax.config import LossConfig
 from pmd_jax.models.pmd_net import Prediction
 from pmd_jax.train.losses import (
     imitation_loss,
+    map_divergence,
     part_labelled_loss,
     pose_distance,
     regression_loss,
@@ -75,15 +76,15 @@ def test_distances_by_hand():
 
 def test_stage_one_by_hand():
     student, _, target = hand_made()
-    loss, metrics = stage_one_loss(student, target)
+    loss, metrics = stage_one_loss(student, target, LossConfig())
     assert float(loss) == pytest.approx(2)
     assert metrics.keys() == {"task/pose"}
 
 
 def test_regression_by_hand():
     student, _, target = hand_made()
-    assert float(regression_loss(student, target, beta=0.5, refine=True)) == pytest.approx(0.5 * 9 + 2)
-    assert float(regression_loss(student, target, beta=0.5, refine=False)) == pytest.approx(2)
+    assert float(regression_loss(student, target, LossConfig(beta=0.5), refine=True)) == pytest.approx(0.5 * 9 + 2)
+    assert float(regression_loss(student, target, LossConfig(beta=0.5), refine=False)) == pytest.approx(2)
 
 
 def test_imitation_by_hand():
@@ -167,11 +168,11 @@ def test_alpha_zero_is_imitation_alone():
 
 def test_beta_weighs_the_first_pose_and_counts_only_with_a_refine_branch():
     student, target = random_prediction(0), random_target()
-    refined = regression_loss(student, target, beta=0.0, refine=True)
+    refined = regression_loss(student, target, LossConfig(beta=0.0), refine=True)
     assert float(refined) == pytest.approx(eq1(student.pose, target), rel=1e-6)
-    first = regression_loss(student, target, beta=1e4, refine=True) / 1e4
+    first = regression_loss(student, target, LossConfig(beta=1e4), refine=True) / 1e4
     assert float(first) == pytest.approx(eq1(student.first_pose, target), rel=1e-3)
-    assert float(regression_loss(student, target, beta=1e4, refine=False)) == float(refined)
+    assert float(regression_loss(student, target, LossConfig(beta=1e4), refine=False)) == float(refined)
 
 
 # ---- gradients
@@ -254,3 +255,87 @@ def test_all_labelled_is_eq_5():
     ours, _ = part_labelled_loss(student, teacher, target, LossConfig(), refine=True)
     eq_5, _ = stage_two_loss(student, teacher, target, LossConfig(), refine=True)
     assert float(ours) == pytest.approx(float(eq_5), rel=1e-6)
+
+
+# ---- beyond the paper: the sum of the joints' errors, maps and pose of the teacher
+
+
+def test_the_sum_of_the_joints_errors_by_hand():
+    """Errors of 3 (an axis), 5 (3 and 4) and 12 in one sample; a perfect one beside it."""
+    target = jnp.zeros((2, 21, 3))
+    pose = target.at[0, 1, 2].set(-3.0).at[0, 4, 0].set(3.0).at[0, 4, 1].set(4.0).at[0, 20, 0].set(12.0)
+    np.testing.assert_allclose(pose_distance(pose, target, "l1"), [20 / np.sqrt(21), 0], rtol=1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(pose_distance(x, target, "l1")))(pose)
+    expected = np.zeros((2, 21, 3))
+    expected[0, 1, 2], expected[0, 4, :2], expected[0, 20, 0] = -1, (0.6, 0.8), 1
+    np.testing.assert_allclose(gradient, expected / np.sqrt(21), rtol=1e-6)
+
+
+def test_both_distances_are_one_where_all_joints_are_equally_far_off():
+    """And so are their gradients' lengths, whatever the weights of the losses are."""
+    target = random_target()
+    direction = random_prediction(3).pose
+    pose = target + 0.7 * direction / jnp.linalg.norm(direction, axis=-1, keepdims=True)
+    np.testing.assert_allclose(pose_distance(pose, target, "l1"), pose_distance(pose, target), rtol=1e-5)
+    gradient = jax.grad(lambda x: jnp.sum(pose_distance(x, target, "l1")))(random_prediction(4).pose)
+    np.testing.assert_allclose(jnp.sqrt((gradient**2).sum((1, 2))), 1, rtol=1e-5)
+
+
+def test_all_poses_of_all_losses_are_compared_by_the_configured_distance():
+    config = LossConfig(
+        distance="l1", beta=0.3, lambda_feature=0.0, lambda_hidden=(0.0,) * 3, lambda_pose=2.0, gamma=7.0
+    )
+    student, teacher, target = random_prediction(0), random_prediction(1), random_target()
+
+    def by_joints(pose, goal):
+        return jnp.linalg.norm(pose - goal, axis=-1).sum(-1) / np.sqrt(21)
+
+    assert float(stage_one_loss(student, target, config)[0]) == pytest.approx(
+        float(by_joints(student.pose, target).mean())
+    )
+    regression = by_joints(student.pose, target) + 0.3 * by_joints(student.first_pose, target)
+    imitation = 2 * by_joints(student.pose, teacher.pose).mean()
+    loss, metrics = stage_two_loss(student, teacher, target, config, refine=True)
+    assert float(loss) == pytest.approx(float(100 * regression.mean() + imitation), rel=1e-5)
+    assert float(metrics["distill/teacher_pose"]) == pytest.approx(float(imitation) / 2, rel=1e-5)
+    unlabelled, _ = part_labelled_loss(student, teacher, jnp.full_like(target, jnp.nan), config, refine=True)
+    taught = by_joints(student.pose, teacher.pose) + 0.3 * by_joints(student.first_pose, teacher.pose)
+    assert float(unlabelled) == pytest.approx(float(7 * taught.mean() + imitation), rel=1e-5)
+
+
+def random_maps(seed: int) -> jax.Array:
+    logits = jnp.asarray(np.random.default_rng(seed).normal(size=(5, 3, 21, 64)), jnp.float32)
+    return jax.nn.softmax(logits).reshape(5, 3, 21, 8, 8)
+
+
+def test_maps_against_float64():
+    ours, theirs = (np.asarray(random_maps(seed), np.float64) for seed in (0, 1))
+    expected = (theirs * np.log(theirs / ours)).sum((-1, -2)).mean((1, 2))
+    np.testing.assert_allclose(map_divergence(random_maps(0), random_maps(1)), expected, rtol=1e-4)
+    np.testing.assert_allclose(map_divergence(random_maps(0), random_maps(0)), 0, atol=1e-6)
+
+
+def test_maps_that_look_elsewhere_have_a_finite_gradient():
+    """All weight on one place, and all on another."""
+    logits = jnp.zeros((1, 1, 21, 64)).at[..., 3].set(200.0)
+    goal = jnp.zeros((1, 1, 21, 8, 8)).at[..., 7, 7].set(1.0)
+
+    def loss(x):
+        return map_divergence(jax.nn.softmax(x).reshape(1, 1, 21, 8, 8), goal)[0]
+
+    value, gradient = jax.value_and_grad(loss)(logits)
+    assert float(value) == pytest.approx(-np.log(1e-9), rel=1e-3)
+    chex.assert_tree_all_finite(gradient)
+
+
+@pytest.mark.parametrize("has_maps", [True, False])
+def test_maps_weigh_where_there_are_some(has_maps):
+    student, teacher, target = random_prediction(0), random_prediction(1), random_target()
+    if has_maps:
+        student, teacher = student._replace(maps=random_maps(0)), teacher._replace(maps=random_maps(1))
+    config = LossConfig(lambda_maps=3.0)
+    loss, metrics = stage_two_loss(student, teacher, target, config, refine=False)
+    without, _ = stage_two_loss(student, teacher, target, LossConfig(), refine=False)
+    expected = 3 * float(map_divergence(random_maps(0), random_maps(1)).mean()) if has_maps else 0.0
+    assert float(loss - without) == pytest.approx(expected, rel=1e-3)
+    assert ("distill/maps" in metrics) == has_maps

@@ -39,8 +39,8 @@ def make(name: str, config: Config | None = None) -> tuple[Recipe, TrainState, C
     config = config or small_config()
     method = METHODS[name]
     network, weights = build(config, method, seed=1)
-    recipe = Recipe(method, network, optimizer(config.optim), config.loss, config.augment)
-    state = create_state(weights, recipe.optimizer)
+    recipe = Recipe(method, network, optimizer(config.optim), config.loss, config.augment, config.optim.ema)
+    state = create_state(weights, recipe.optimizer, config.optim.ema)
     if method.teacher is None:
         return recipe, state, None
     teacher_network, teacher = build(config, METHODS[method.teacher], seed=2)

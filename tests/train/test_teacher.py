@@ -75,7 +75,7 @@ def test_its_outputs_are_looked_up_or_computed(tmp_path, mesh, cache, kind):
     config.teacher.cache = cache
     teacher = Teachers(config, tmp_path, mesh).of(METHODS["pmd_net"])
     assert teacher is not None
-    assert isinstance(teacher.outputs_of(make_columns(20), config, mesh, tmp_path, Stop()), kind)
+    assert isinstance(teacher.outputs_of(METHODS["pmd_net"], make_columns(20), config, mesh, tmp_path, Stop()), kind)
     assert len(list((tmp_path / "depth_teacher").glob("lessons_*.npy"))) == (cache == "on")
 
 

@@ -12,12 +12,13 @@ from jax.sharding import AxisType
 from test_loop import train_six_steps
 from test_step import make, mesh_of
 
-from pmd_jax.config import AugmentConfig, Config
+from pmd_jax.config import AugmentConfig, Config, validate
+from pmd_jax.config.methods import METHODS
 from pmd_jax.data.augment import draw_flips, sample_keys, training_inputs
 from pmd_jax.data.dataset import Columns
 from pmd_jax.evaluate.curves import read_metrics
 from pmd_jax.runtime import sharding
-from pmd_jax.runtime.errors import Preempted
+from pmd_jax.runtime.errors import ConfigError, Preempted
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import teacher_cache
 from pmd_jax.train.teacher_outputs import Entries, StoredTable, TableOutputs, flip_choices
@@ -192,7 +193,7 @@ def test_used_where_it_saves_passes(cache, flips, samples, used):
     """Six steps of 16 would ask 96 times; a table takes each sample once under each of four flips, or under none."""
     config = small_config(augment=AugmentConfig(flip_horizontal=flips, flip_vertical=flips))
     config.teacher.cache = cache
-    assert teacher_cache.pays(config, samples) == used
+    assert teacher_cache.pays(config, METHODS["pmd_net"], samples) == used
 
 
 @pytest.mark.parametrize("changes", [{"rotation_deg": 30.0}, {"scale": 1.1}, {"shift": 0.1}, {"background": 0.5}])
@@ -200,9 +201,21 @@ def test_used_where_it_saves_passes(cache, flips, samples, used):
 def test_not_used_where_depth_changes_by_more_than_flips(cache, changes):
     config = small_config(augment=AugmentConfig(**changes))
     config.teacher.cache = cache
-    assert not teacher_cache.pays(config, 1)
+    assert not teacher_cache.pays(config, METHODS["pmd_net"], 1)
 
 
 def test_used_where_the_students_colours_change():
     config = small_config(augment=AugmentConfig(colour=1.0, light=0.2, box_shift=0.1))
-    assert teacher_cache.pays(config, 1)
+    assert teacher_cache.pays(config, METHODS["pmd_net"], 1)
+
+
+def test_a_table_holds_no_maps():
+    config = small_config()
+    config.loss.lambda_maps = 1.0
+    paid = {name: teacher_cache.pays(config, METHODS[name], 1) for name in ("pmd_net", "pmd_net_plus")}
+    assert paid == {"pmd_net": True, "pmd_net_plus": False}
+    config.teacher.cache, config.rows = "on", ("depth_teacher", "pmd_net")
+    validate(config)
+    config.rows = ("depth_teacher_plus", "pmd_net_plus")
+    with pytest.raises(ConfigError, match=r"teacher.cache = 'on': the teacher's maps .* choose auto or off"):
+        validate(config)

@@ -1,0 +1,41 @@
+"""What each part of PMD-Net plus is worth: alone on top of PMD-Net, and left out of the whole. Light to import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import paper, plus_parts, scale_schedule
+from pmd_jax.study.definitions import Study, Variant
+from pmd_jax.study.label_efficiency import ENOUGH
+
+HEADS = "heads that read by maps"
+
+
+def plus(dataset: str = "rendered") -> Study:
+    """PMD-Net, all parts, all but the teacher; "alone/<part>" and "without/<part>".
+
+    A teacher has the parts of its student. Which heads is a property of the method; the other parts are fields of the
+    configuration, `presets.plus_parts`.
+    """
+    base = scale_schedule(paper(dataset), ENOUGH.get(dataset, 1))
+    parts = plus_parts(base)
+    everything: dict[str, Any] = {field: value for part in parts.values() for field, value in part.changes.items()}
+    variants = {
+        "pmd_net": Variant("pmd_net", METHODS["pmd_net"].title),
+        "pmd_net_plus": Variant("pmd_net_plus", METHODS["pmd_net_plus"].title, everything),
+        "rgb_baseline_plus": Variant("rgb_baseline_plus", METHODS["rgb_baseline_plus"].title, everything),
+        "alone/heads": Variant("pmd_net_plus", f"PMD-Net with {HEADS}"),
+        "alone/heatmap": Variant("pmd_net_heatmap", "PMD-Net with heatmaps and soft-argmax"),
+    }
+    for name, part in parts.items():
+        variants[f"alone/{name}"] = Variant("pmd_net", f"PMD-Net with {part.title}", part.changes)
+    variants["without/heads"] = Variant("pmd_net", f"PMD-Net plus without {HEADS}", everything)
+    for name, part in parts.items():
+        rest = {field: value for field, value in everything.items() if field not in part.changes}
+        variants[f"without/{name}"] = Variant("pmd_net_plus", f"PMD-Net plus without {part.title}", rest)
+    note = (
+        "All variants of a seed have the same samples, steps and backbone. PMD-Net has no maps: alone, the goals are "
+        "the teacher's pose."
+    )
+    return Study("plus", "PMD-Net plus, part by part", dataset, base, variants, note=note)
