@@ -30,13 +30,14 @@ def load_errors(where: Path, has_sums: bool) -> Iterator[None]:
 
 
 def saving_context() -> ocp.Context:
-    """Each array is written whole, from one device.
+    """One process writes each array whole, from one device.
 
     Orbax would have every device write a slice of it, which for a network of some megabytes saves nothing, and costs a
-    program to be compiled for each shape and place.
+    program to be compiled for each shape and place. With several processes it does so all the same: where one process
+    alone writes and its disk is full, the others wait in another of Orbax's barriers than it does.
     """
     context = ocp.Context()
-    context.array.saving.use_replica_parallel = False
+    context.array.saving.use_replica_parallel = jax.process_count() > 1
     return context
 
 
