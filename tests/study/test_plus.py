@@ -9,6 +9,7 @@ import pytest
 from pmd_jax.config import presets, validate
 from pmd_jax.config.presets import DATASETS, paper, plus_parts, with_fields
 from pmd_jax.runtime.errors import ConfigError
+from pmd_jax.study import result_files, results_page
 from pmd_jax.study.definitions import identity, resolve, teacher_of
 from pmd_jax.study.plus import plus
 
@@ -61,6 +62,24 @@ def test_every_data_set_has_an_average_that_fits_its_schedule(dataset):
     short = replace(config, optim=replace(config.optim, steps=10))
     assert plus_parts(short)["average"].changes["optim.ema"] == 0
     assert paper(dataset).optim.ema == 0  # the copy was changed
+
+
+def test_the_page_shows_it_once_it_is_measured(tmp_path):
+    study, page = plus("rendered"), tmp_path / "RESULTS.md"
+    results_page.write(tmp_path, page)
+    assert study.title not in page.read_text()
+    figures = {"auc_20_50": 0.5, "hardware": {"devices": "none"}, "versions": {"jax": "0"}}
+    for name, epe_mm in (("pmd_net", 20.0), ("pmd_net_plus", 16.0), ("without/loss", 17.0)):
+        for seed in (0, 1):
+            measured = {"epe_mm": epe_mm + seed, "error_per_axis_mm": [1.0, 2.0, 3.0], **figures}
+            result_files.record(study, tmp_path / "rendered" / "plus.json", "a command", name, seed, measured)
+    results_page.write(tmp_path, page)
+    assert f"## {study.title}" in page.read_text()
+    for line in (
+        "| PMD-Net plus | 0, 1 | 16.50 ± 6.35 | -4.00 ± 0.00 |",
+        "| PMD-Net plus without the sum of the joints",
+    ):
+        assert line in page.read_text()
 
 
 def test_a_field_that_there_is_not():
