@@ -3,15 +3,13 @@
 Nothing here uses the readers: orders, packings and calibration are written down a second time, from the data sets' own
 documentation, so that a mistake in a reader shows. As a command:
 
-    python tests/mini_archives.py rhd FOLDER --train=64 --test=16
+    python -m reference.mini_archives rhd FOLDER --train=64 --test=16
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import pickle
-import types
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,8 @@ from pmd_jax.prepare import registry
 registry.register_datasets()
 
 from pmd_datasets.rendered_hands import generate, view  # noqa: E402 (needs the line above)
+
+from reference.numpy_pickle import NumpyPickler  # noqa: E402
 
 # ---- what an archive is made of
 
@@ -142,31 +142,8 @@ def rhd_files(
 def rhd_pickle(frames: Iterable[RhdFrame], protocol: int = 2, numpy_package: str = "numpy.core") -> bytes:
     """The annotation as another NumPy writes it: 1.x says numpy.core, 2.x numpy._core."""
     file = io.BytesIO()
-    _Pickler(file, protocol, numpy_package).dump({i: frame.entry() for i, frame in enumerate(frames)})
+    NumpyPickler(file, protocol, numpy_package).dump({i: frame.entry() for i, frame in enumerate(frames)})
     return file.getvalue()
-
-
-class _Pickler(pickle._Pickler):
-    """Pickles with the module paths of a NumPy of choice."""
-
-    def __init__(self, file: io.BytesIO, protocol: int, numpy_package: str):
-        super().__init__(file, protocol)
-        self.numpy_package = numpy_package
-
-    def save_global(self, obj, name=None):
-        module = getattr(obj, "__module__", None) or ""
-        if not module.startswith(("numpy._core.", "numpy.core.")):
-            return super().save_global(obj, name)
-        path = f"{self.numpy_package}.{module.rpartition('.')[2]}"
-        if self.proto >= 4:
-            self.save(path)
-            self.save(obj.__name__)
-            self.write(pickle.STACK_GLOBAL)
-        else:
-            self.write(pickle.GLOBAL + f"{path}\n{obj.__name__}\n".encode())
-        return self.memoize(obj)
-
-    dispatch = pickle._Pickler.dispatch | {types.FunctionType: save_global}
 
 
 # ---- STB
