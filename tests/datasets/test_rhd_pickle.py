@@ -14,6 +14,7 @@ from pmd_jax.prepare import registry
 from pmd_jax.prepare.archive import Archive
 from pmd_jax.runtime.errors import ArchiveError
 from reference import mini_archives
+from reference.numpy_pickle import NumpyPickler
 
 registry.register_datasets()
 
@@ -31,13 +32,13 @@ VALUE = {
 }
 
 
-def dump(value: object, protocol: int, numpy_package: str = "numpy.core", pickler=mini_archives._Pickler) -> bytes:
+def dump(value: object, protocol: int, numpy_package: str = "numpy.core", pickler=NumpyPickler) -> bytes:
     file = io.BytesIO()
     pickler(file, protocol, numpy_package).dump(value)
     return file.getvalue()
 
 
-class Python2Pickler(mini_archives._Pickler):
+class Python2Pickler(NumpyPickler):
     """Writes text and bytes alike as Python 2 wrote its byte strings."""
 
     def save_byte_string(self, value):
@@ -45,7 +46,7 @@ class Python2Pickler(mini_archives._Pickler):
         self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)
         self.memoize(value)
 
-    dispatch = mini_archives._Pickler.dispatch | {bytes: save_byte_string, str: save_byte_string}
+    dispatch = NumpyPickler.dispatch | {bytes: save_byte_string, str: save_byte_string}
 
 
 @pytest.mark.parametrize("numpy_package", ["numpy.core", "numpy._core"])
