@@ -21,7 +21,8 @@ class BuildWithFiles(build_py):
             super().run()
             return
         package = Path(self.build_lib) / "pmd_jax"
-        shutil.rmtree(package, ignore_errors=True)  # an earlier build may have left modules that are gone by now
+        if package.resolve() != Path("pmd_jax").resolve():  # never the checkout itself
+            shutil.rmtree(package, ignore_errors=True)  # an earlier build may have left modules that are gone by now
         super().run()
         for name in CARRIED:
             shutil.copytree(name, package / "_packaged" / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))

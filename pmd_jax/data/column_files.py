@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import mmap
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +28,8 @@ DESCRIPTION = "columns.json"
 PIXELS = ("rgb", "depth")  # the large columns, of which a file's mapping is all that is kept
 FACTS = ("is_measured", "map_origin_m")  # what takes a look at every pixel of depth, so it is done once
 _RELEASE_BYTES = 1 << 29
-_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of records, to tell it from another of its size
+_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a large column
+_DESCRIPTIONS = ("dataset_info.json", "features.json", "summary.json")  # TFDS's and ours
 
 
 class Column:
@@ -121,9 +123,12 @@ def _write(prepared: Path, split: str) -> None:
 
 def describe(prepared: Path, folder: Path, keys: np.ndarray) -> None:
     """Writes what the column files in `folder` are, which makes them whole: last, when all are written."""
-    sizes = {path.stem: path.stat().st_size for path in sorted(folder.glob("*.npy"))}
-    described = {"format": FORMAT, "count": len(keys), "records": _records(prepared), "keys": _hash(keys)}
-    write_json(folder / DESCRIPTION, {**described, "bytes": sizes})
+    files = sorted(folder.glob("*.npy"))
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())  # before the description vouches for them
+    described = {"format": FORMAT, "count": len(keys), "records": _records(prepared)}
+    write_json(folder / DESCRIPTION, {**described, "files": {path.stem: _sum(path) for path in files}})
 
 
 def begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
@@ -135,8 +140,8 @@ def begin(file: BinaryIO, example: np.ndarray, count: int) -> None:
 def open_columns(prepared: Path, split: str) -> dict[str, Any] | None:
     """A split's columns: the large ones mapped (`Column`), the others in memory; None where they are not to be had.
 
-    Not to be had are files that are missing, of another version, of other records, or not whole: by their sizes and
-    the hash of the keys.
+    Not to be had are files that are missing, of another version, of other records, or not whole: by the hashes of the
+    small ones, and by the sizes and some bytes of the large ones.
     """
     folder = folder_of(prepared, split)
     try:
@@ -144,12 +149,12 @@ def open_columns(prepared: Path, split: str) -> dict[str, Any] | None:
         if described["format"] != FORMAT or described["records"] != _records(prepared):
             return None
         columns: dict[str, Any] = {}
-        for name, size in described["bytes"].items():
+        for name, expected in described["files"].items():
             path = folder / f"{name}.npy"
-            if path.stat().st_size != size:
+            if _sum(path) != expected:
                 return None
             columns[name] = _mapped(path) if name in PIXELS else np.load(path, allow_pickle=False)
-        if _hash(columns["key"]) != described["keys"] or any(len(x) != described["count"] for x in columns.values()):
+        if any(len(column) != described["count"] for column in columns.values()):
             return None
         if not {*PREPARED_KEYS, *FACTS} <= set(columns):
             return None
@@ -172,19 +177,25 @@ def _mapped(path: Path) -> Column:
 
 
 def _records(prepared: Path) -> str:
-    """Names the records that a split was decoded from: what TFDS says of them, their files' sizes and some bytes."""
+    """Names the records that a split was decoded from: their description, their files' sizes and when these changed."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(prepared.glob("*.json")):
-        digest.update(path.read_bytes())
+    for name in _DESCRIPTIONS:
+        if (prepared / name).is_file():
+            digest.update(f"{name}\n".encode() + (prepared / name).read_bytes())
     for path in sorted(prepared.glob("*.array_record*")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}\n".encode())
-        with path.open("rb") as file:  # not all of it, which takes as long as decoding does
-            for part in range(_SAMPLES):
-                file.seek(part * size // _SAMPLES)
-                digest.update(file.read(_SAMPLE_BYTES))
+        # Not by their bytes, which to read takes as long as decoding: records that are replaced come with another time.
+        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _hash(keys: np.ndarray) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(keys).tobytes(), digest_size=8).hexdigest()
+def _sum(path: Path) -> str:
+    """A file's size and a hash: of all its bytes, or, of a large column's, of some that are spread evenly over it."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(f"{size}\n".encode(), digest_size=8)
+    with path.open("rb") as file:
+        if path.stem not in PIXELS:
+            digest.update(file.read())
+        for part in range(_SAMPLES if path.stem in PIXELS else 0):
+            file.seek(part * size // _SAMPLES)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return f"{digest.hexdigest()} {size}"

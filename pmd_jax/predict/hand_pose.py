@@ -12,6 +12,7 @@ from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.runtime.errors import InputError
 
+LONGEST_M, LARGEST_PX = 1000, 1_000_000  # beyond these a length or a box is a mistake
 SIDES = ("left", "right")
 
 
@@ -75,6 +76,8 @@ def checked_box(box: tuple[float, float, float], picture: UInt8[np.ndarray, "h w
         raise InputError(f"box = {box!r}: give three numbers, x0, y0 and side, in pixels.") from None
     if not np.isfinite([x0, y0, side]).all() or side < 1:
         raise InputError(f"box = {(x0, y0, side)}: it has no area; give a finite corner and a side of 1 px or more.")
+    if side > LARGEST_PX:
+        raise InputError(f"box = {(x0, y0, side)}: give a side of at most {LARGEST_PX:,} px.")
     height, width = picture.shape[:2]
     if x0 >= width or y0 >= height or x0 + side <= 0 or y0 + side <= 0:
         raise InputError(f"box = {(x0, y0, side)} lies outside the picture of {width} × {height} pixels; move it.")
@@ -99,8 +102,8 @@ def place_hand(
     if side is not None and side not in SIDES:
         raise InputError(f"side = {side!r}: choose left or right.")
     for name, length in (("hand_scale_m", hand_scale_m), ("root_depth_m", root_depth_m)):
-        if length is not None and not (np.isfinite(length) and length > 0):
-            raise InputError(f"{name} = {length}: give metres, a number > 0.")
+        if length is not None and not 0 < length <= LONGEST_M:  # also false for NaN
+            raise InputError(f"{name} = {length}: give metres, a number > 0 and at most {LONGEST_M}.")
     root, depth = np.zeros(3), None  # in hand scales
     if K is None:
         uv_px = cropping.project_weak_perspective(joints, box, margin)

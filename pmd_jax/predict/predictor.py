@@ -114,10 +114,12 @@ def load(path: str | Path | None = None, engine: str | None = None, threads: int
         CheckpointError: the folder is missing or broken, of another version, or its arrays do not fit its description;
             with `engine` "onnx" also a graph that cannot be used.
         ConfigError: the folder holds a depth teacher, which cannot see RGB.
-        InputError: there is no such engine.
+        InputError: there is no such engine, or no such number of threads.
     """
     if engine is not None and engine not in ENGINES:
         raise InputError(f"engine = {engine!r}: choose from {', '.join(ENGINES)}, or leave it out.")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InputError(f"threads = {threads!r}: give a whole number of 1 or more, or leave it out.")
     folder = export_folder(path)
     description = _describe_student(folder)
     if engine == "onnx" or (engine is None and not has_accelerator()):

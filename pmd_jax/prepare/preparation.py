@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data import column_files
+from pmd_jax.data.records import PREPARED_KEYS
 from pmd_jax.prepare.registry import builder_class
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import given_path, locked
@@ -83,7 +84,8 @@ def _with_column_files(prepared: Path, builder) -> Path:
 
     Raises as `column_files.ensure`.
     """
-    if builder.info.features["rgb"].shape == CROP_SHAPE:
+    features = builder.info.features
+    if set(PREPARED_KEYS) <= set(features) and features["rgb"].shape == CROP_SHAPE:
         for split in sorted(builder.info.splits):
             column_files.ensure(prepared, split)
     return prepared

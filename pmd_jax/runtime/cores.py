@@ -6,7 +6,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-_DEVICES = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0")  # a GPU, a TPU
+_NVIDIA = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg")  # the second in containers, the third in WSL
+_OTHERS = ("/dev/kfd", "/dev/accel0", "/dev/vfio/0")  # AMD, TPUs
 _PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
 
 
@@ -16,7 +17,8 @@ def has_accelerator() -> bool:
     if asked and set(asked.split(",")) <= {"cpu"}:
         return False
     has_plugin = any(importlib.util.find_spec(name) for name in _PLUGINS)
-    return has_plugin and any(Path(device).exists() for device in _DEVICES)
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return has_plugin and any(Path(device).exists() for device in (*(() if hidden else _NVIDIA), *_OTHERS))
 
 
 def usable_cores(root: Path | None = None) -> int:

@@ -74,10 +74,7 @@ def check_workdir(config: Config, workdir: Path, methods: Sequence[str], new_sch
 
 def check_devices(workdir: Path, devices: int) -> None:
     """Says so where a run goes on with another number of devices: bit-identical it is on the same number only."""
-    try:
-        before = json.loads(files.read_text(workdir / "config.json")).get("devices")
-    except (OSError, ValueError, AttributeError):
-        return
+    before = recorded_devices(workdir)
     if before is not None and before != devices:
         print(
             f"The run in {workdir} has computed on {before} devices and resumes on {devices}: sums are rounded in "
@@ -85,6 +82,17 @@ def check_devices(workdir: Path, devices: int) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def recorded_devices(workdir: Path) -> int | None:
+    """On how many devices the run in a folder has computed; None where there is none.
+
+    Earlier versions recorded nothing. They had one device on a CPU, which is what is told of them.
+    """
+    try:
+        return json.loads(files.read_text(workdir / "config.json")).get("devices", 1)
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def recorded(changes: list[dict]) -> dict[str, Any]:

@@ -133,12 +133,15 @@ def _begin(job: Job, samples: dict[str, Any], new_schedule: bool) -> tuple[list[
         # Again: another run may have been here meanwhile.
         changes = continuation.check_workdir(config, workdir, methods_to_train(config), new_schedule)
         check_same(workdir, samples)
+        missing = [name for name in methods_to_train(config) if not has_result(workdir / name / "result.json")]
         devices = job.mesh.devices.size
-        continuation.check_devices(workdir, devices)
+        if missing:
+            continuation.check_devices(workdir, devices)
+        else:  # nothing is computed here
+            devices = continuation.recorded_devices(workdir) or devices
         beside = {**continuation.recorded(changes), "devices": devices}
         files.write_json(workdir / "config.json", {**to_dict(config), **beside})
         files.write_json(workdir / SAMPLES_FILE, samples)
-        missing = [name for name in methods_to_train(config) if not has_result(workdir / name / "result.json")]
     return missing, changes
 
 

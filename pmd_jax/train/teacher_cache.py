@@ -111,7 +111,9 @@ def table_of(
     table = wait_for_file(lambda: _open(path, shape, entry)) if table is None else table
     if table is None:
         raise CacheError(f"{path} is not there for process {jax.process_index()}: put the run on a disk shared by all.")
-    if megabytes > config.teacher.cache_device_mb:
+    # The devices of a CPU share its memory, where the file is already.
+    copies = len(jax.local_devices()) if jax.default_backend() == "cpu" else 1
+    if megabytes * copies > config.teacher.cache_device_mb:
         return StoredTable(table)
     whole = sharding.replicated(mesh)
     # Not device_put, which would compare the processes' tables.

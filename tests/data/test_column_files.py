@@ -115,8 +115,29 @@ def without_a_column(folder: Path) -> None:
     (folder / "uv.npy").unlink()
 
 
+def with_zeros(name: str, share: float):
+    def spoil(folder: Path) -> None:
+        path = folder / f"{name}.npy"
+        with path.open("r+b") as file:
+            file.seek(int(share * path.stat().st_size))
+            file.write(bytes(4096 if name in PIXELS else 8))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
-    "spoil", [truncated, of_another_version, half_written, of_other_keys, broken_description, without_a_column]
+    "spoil",
+    [
+        with_zeros("rgb", 0.5),
+        with_zeros("xyz", 0.7),
+        with_zeros("K", 0.9),
+        truncated,
+        of_another_version,
+        half_written,
+        of_other_keys,
+        broken_description,
+        without_a_column,
+    ],
 )
 def test_files_that_are_not_whole_are_not_mapped_and_are_written_again(prepared, spoil):
     decoded = read_columns(prepared, "train")
@@ -136,6 +157,22 @@ def test_files_of_another_prepared_split(prepared, written, tmp_path):
     shutil.copytree(folder_of(other, "train"), folder_of(prepared, "train"))
     assert open_columns(prepared, "train") is None
     assert read_columns(prepared, "train").has_label.all()
+
+
+def test_records_that_were_replaced_in_place(prepared):
+    """Of equal size, as ArrayRecord pads its files, and with the same description."""
+    ensure(prepared, "train")
+    [records] = prepared.glob("*train*.array_record*")
+    content = bytearray(records.read_bytes())
+    content[len(content) // 3] ^= 1
+    records.write_bytes(content)
+    assert open_columns(prepared, "train") is None
+
+
+def test_what_else_lies_in_the_folder_does_not_count(prepared):
+    ensure(prepared, "train")
+    (prepared / "notes.json").write_text("{}")
+    assert open_columns(prepared, "train") is not None
 
 
 def test_a_full_disk_leaves_nothing_and_the_records_are_decoded(prepared, monkeypatch, capsys):

@@ -38,7 +38,7 @@ def with_graph(export: Path, folder: Path, graph: bytes, recorded: bool = False)
         described = json.loads((copied / DESCRIPTION).read_text())
         described["graph_sha256"] = hashlib.sha256(graph).hexdigest()
         write_json(copied / DESCRIPTION, described)
-    digest.write(copied, (DESCRIPTION, "weights", GRAPH))
+    digest.write(copied, (DESCRIPTION, "weights"))
     return copied
 
 
@@ -80,13 +80,23 @@ def test_few_sizes_are_compiled(by_jax):
     assert compiled._cache_size() - before <= 2
 
 
-def test_a_damaged_graph_is_refused(tiny_export, tmp_path):
-    damaged = shutil.copytree(tiny_export, tmp_path / "damaged")
-    graph = bytearray((damaged / GRAPH).read_bytes())
+def damaged(export: Path, _: Path) -> bytes:
+    graph = bytearray((export / GRAPH).read_bytes())
     graph[len(graph) // 2] ^= 1
-    (damaged / GRAPH).write_bytes(graph)
-    with pytest.raises(CheckpointError, match=rf"{GRAPH} is not what was saved"):
-        pmd_jax.load(damaged)
+    return bytes(graph)
+
+
+def test_a_graph_that_is_gone(tiny_export, tmp_path, capfd):
+    copied = shutil.copytree(tiny_export, tmp_path / "copied")
+    (copied / GRAPH).unlink()
+    assert pmd_jax.load(copied).engine == "jax"
+    assert "it cannot be read" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_threads_that_are_no_number_of_them(threads, tiny_export):
+    with pytest.raises(InputError, match="give a whole number of 1 or more"):
+        pmd_jax.load(tiny_export, threads=threads)
 
 
 def foreign(export: Path, tmp_path: Path) -> bytes:
@@ -105,11 +115,12 @@ def of_an_unknown_opset(export: Path, _: Path) -> bytes:
 @pytest.mark.parametrize(
     ("graph_of", "recorded", "why"),
     [
+        (damaged, False, "it is not the one that was saved with this network"),
         (foreign, False, "it is not the one that was saved with this network"),
         (of_an_unknown_opset, True, "cannot run it"),
         (lambda *_: b"no graph", True, "cannot run it"),
     ],
-    ids=["swapped", "unknown opset", "no graph"],
+    ids=["damaged", "swapped", "unknown opset", "no graph"],
 )
 def test_a_graph_that_cannot_be_trusted_is_not_run(graph_of, recorded, why, tiny_export, tmp_path, capfd, by_jax):
     """The weights are the network; JAX runs them, and it is said."""

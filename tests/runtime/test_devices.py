@@ -20,8 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_an_accelerator_is_a_device_and_its_plugin(platforms, plugin, device, expected, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
     monkeypatch.setattr(cores, "_PLUGINS", ("json",) if plugin else ("no_such_plugin",))
-    monkeypatch.setattr(cores, "_DEVICES", (str(tmp_path if device else tmp_path / "none"),))
+    monkeypatch.setattr(cores, "_NVIDIA", (str(tmp_path if device else tmp_path / "none"),))
+    monkeypatch.setattr(cores, "_OTHERS", ())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert cores.has_accelerator() == expected
+    for none in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert not cores.has_accelerator()
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,11 @@ def test_a_broken_config_is_a_sentence(tmp_path, content):
 
 
 def test_another_number_of_devices_is_said(tmp_path, capsys):
-    """And nothing where it is the same, or where an earlier version recorded none."""
+    """And nothing where it is the same; an earlier version recorded none and had one."""
     continuation.check_devices(tmp_path, 2)
     files.write_json(tmp_path / "config.json", to_dict(small_config()))
-    continuation.check_devices(tmp_path, 2)
+    continuation.check_devices(tmp_path, 1)
+    assert continuation.recorded_devices(tmp_path) == 1
     files.write_json(tmp_path / "config.json", {**to_dict(small_config()), "devices": 2})
     continuation.check_devices(tmp_path, 2)
     assert capsys.readouterr().err == ""
