@@ -47,7 +47,7 @@ def write_split(prepared: Path, count: int) -> None:
             column_files.begin(file, values[0], count)
             for start in range(0, count, BLOCK):
                 file.write(values[: count - start].tobytes())
-    column_files.describe(prepared, folder, keys)
+    column_files.describe(prepared, folder, count)
 
 
 def opening(count: int = RHD_SAMPLES, repeats: int = 3) -> dict[str, Any]:

@@ -160,11 +160,8 @@ def _shade(hits: Hits, scene: PhotoScene, lighting: light.Lighting) -> UInt8[np.
     corners = hand.faces[hits.face]
     lit = np.concatenate([lighting.irradiance, lighting.gloss, skin.albedo(hand, look)], -1).reshape(-1, 9)
     offset = hits.sample * len(hand.vertices)
-    at_pixel, rest = np.zeros((len(corners), 9), np.float32), np.zeros((len(corners), 5), np.float32)
-    for corner in range(3):
-        share = hits.share[corner, :, None]
-        at_pixel += np.take(lit, corners[:, corner] + offset, axis=0) * share
-        rest += np.take(_rest_attributes(), corners[:, corner], axis=0) * share
+    at_pixel = hits.interpolate(lit, corners + offset[:, None])
+    rest = hits.interpolate(_rest_attributes(), corners)
     colour, shine = skin.surface_colour(look, hits.sample, rest[:, :2], rest[:, 4], at_pixel[:, 6:])
     irradiance = at_pixel[:, :3]
     # Light that went in and out of skin more than once is what reaches the shade: redder there.

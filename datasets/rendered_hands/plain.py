@@ -32,11 +32,8 @@ def _shade(hand: mesh.HandMesh, hits: Hits, look: skin.Look, lighting: light.Lig
     corners = hand.faces[hits.face]
     lit = np.concatenate([lighting.irradiance, lighting.gloss, skin.albedo(hand, look)], -1).reshape(-1, 9)
     offset = hits.sample * len(hand.vertices)
-    at_pixel, rest = np.zeros((len(corners), 9), np.float32), np.zeros((len(corners), 3), np.float32)
-    for corner in range(3):
-        share = hits.share[corner, :, None]
-        at_pixel += np.take(lit, corners[:, corner] + offset, axis=0) * share
-        rest += np.take(_rest_attributes(), corners[:, corner], axis=0) * share
+    at_pixel = hits.interpolate(lit, corners + offset[:, None])
+    rest = hits.interpolate(_rest_attributes(), corners)
     colour, shine = skin.surface_colour(look, hits.sample, rest[:, :2], rest[:, 2], at_pixel[:, 6:])
     return camera.expose(colour * at_pixel[:, :3] + shine[:, None] * at_pixel[:, 3:6])
 

@@ -27,6 +27,20 @@ class Hits(NamedTuple):
     share: Float[np.ndarray, "3 n"]  # perspective-correct barycentric coordinates
     depth_m: Float[np.ndarray, " n"]
 
+    def interpolate(
+        self, values: Float[np.ndarray, "v c"], corners: Int[np.ndarray, "n 3"]
+    ) -> Float[np.ndarray, "n c"]:
+        """What vertices have, at the pixels.
+
+        Args:
+            values: of all vertices.
+            corners: which of them each pixel's triangle has.
+        """
+        found = np.zeros((len(corners), values.shape[1]), np.float32)
+        for corner in range(3):
+            found += np.take(values, corners[:, corner], axis=0) * self.share[corner, :, None]
+        return found
+
 
 def rasterise(
     uv: Float[np.ndarray, "b v 2"],

@@ -118,16 +118,16 @@ def _write(prepared: Path, split: str) -> None:
             depth = _mapped(unfinished / "depth.npy")
             np.save(unfinished / "is_measured.npy", in_chunks(is_measured, depth))
             np.save(unfinished / "map_origin_m.npy", in_chunks(map_origin_m, depth))
-        describe(prepared, unfinished, np.array(keys))
+        describe(prepared, unfinished, len(keys))
 
 
-def describe(prepared: Path, folder: Path, keys: np.ndarray) -> None:
+def describe(prepared: Path, folder: Path, count: int) -> None:
     """Writes what the column files in `folder` are, which makes them whole: last, when all are written."""
     files = sorted(folder.glob("*.npy"))
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())  # before the description vouches for them
-    described = {"format": FORMAT, "count": len(keys), "records": _records(prepared)}
+    described = {"format": FORMAT, "count": count, "records": _records(prepared)}
     write_json(folder / DESCRIPTION, {**described, "files": {path.stem: _sum(path) for path in files}})
 
 
