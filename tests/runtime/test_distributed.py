@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +17,7 @@ import jax
 import pytest
 from conftest import small_config
 from made_up_data import write_made_up_data
-from test_multiprocess import free_port, start
+from test_multiprocess import free_port, spawn, start
 
 import pmd_jax
 from pmd_jax.config import DataConfig
@@ -69,6 +71,25 @@ def test_no_cluster_is_found():
     assert process.returncode == 2
     assert "could not join the others" in output
     assert "Traceback" not in output
+
+
+_ABORTS = """
+import faulthandler, os, sys, threading
+from pmd_jax.runtime.joining import join
+faulthandler.enable()  # as absl.app does
+join(f"127.0.0.1:{sys.argv[1]}", 1, 0, timeout_s=60)
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+os.abort()
+"""
+
+
+@pytest.mark.slow
+def test_what_other_threads_do_is_not_printed_while_they_go_on():
+    """That ended the process by SIGSEGV now and then, in place of SIGABRT."""
+    process = spawn([sys.executable, "-c", _ABORTS, str(free_port())], devices=1)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == -signal.SIGABRT, output
+    assert "most recent call first" in output and "\nThread 0x" not in output, output
 
 
 # ---- processes that work on different things
