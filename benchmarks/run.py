@@ -2,6 +2,7 @@
 
     python -m benchmarks.run                           # what this commit has not recorded; ten minutes on two cores
     python -m benchmarks.run --only=train_step,input   # these pieces again
+    python -m benchmarks.run --only=demo_time          # 20 minutes, so only where it is asked for
     python -m benchmarks.run --render                  # the page again, from the JSON files alone
 
 Each piece is recorded as it ends, with date, commit and versions, so a run that was stopped goes on. Ratios are taken
@@ -21,6 +22,7 @@ from typing import Any
 from benchmarks import RESULTS, ROOT, render
 
 DATA = ROOT / "data" / "prepared"
+ON_REQUEST = ("demo_time",)
 DISTURBED = 0.1  # cores that other programs may use during a measurement
 
 Piece = Callable[[], Any]
@@ -29,6 +31,7 @@ Piece = Callable[[], Any]
 def pieces() -> dict[str, Piece]:
     """What is measured, in order. Imports wait until here: rendering needs neither JAX nor PyTorch."""
     from benchmarks import (
+        demo_time,
         host_time,
         inference,
         input_speed,
@@ -58,12 +61,14 @@ def pieces() -> dict[str, Piece]:
     found["predict_start"] = predict_start.measure
     found["host"] = functools.partial(host_time.measure, host_time.narrow(), 1, 40, 256)
     found["limit_full"] = functools.partial(roofline.measure, sizes["full"], 10)
+    found["limit_demo"] = functools.partial(roofline.measure, sizes["demo"], 5)
     demo = sizes["demo"].config
     found["growth_batch"] = functools.partial(sweeps.with_batch, demo, (16, 64, 256, 1024), 2)
     found["growth_width"] = functools.partial(sweeps.with_width, demo, (8, 16, 32, 64), 32, 2)
     found["growth_data"] = lambda: sweeps.with_data(training_columns(4000), (1, 2, 5, 10), 64, 1)
     found["growth_devices"] = functools.partial(sweeps.with_devices, (1, 2, 4, 8), 64, 4)
     found["start_up"] = functools.partial(start_up.measure, "launch/demo.py", DATA)
+    found["demo_time"] = demo_time.measure
     return found
 
 
@@ -98,6 +103,7 @@ def headline(recorded: dict[str, Any]) -> dict[str, float]:
         "read_41k_s": ("read_41k", "open_s"),
         "read_peak_mb": ("read_41k", "own_mb"),
         "host_images_per_s": ("host", "host_images_per_s"),
+        "demo_over_before": ("demo_time", "now_over_before"),
     }
     found = {}
     for name, (piece, *path) in where.items():
@@ -117,9 +123,9 @@ def measure(only: Sequence[str], path: Path, described: dict[str, str]) -> None:
     recorded = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.exists() else {}
     now = circumstances()
     every = pieces()
-    chosen = [
-        name for name in every if name.startswith(tuple(only)) or (not only and not _is_there(recorded, name, now))
-    ]
+    chosen = [name for name in every if name.startswith(tuple(only))] if only else []
+    if not only:
+        chosen = [name for name in every if name not in ON_REQUEST and not _is_there(recorded, name, now)]
     for number, name in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {name}: ", end="", flush=True)
         began = time.perf_counter()
