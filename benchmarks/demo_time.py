@@ -1,6 +1,7 @@
 """`make demo` from nothing, now and at an earlier commit: how long the whole command takes.
 
-Both run in fresh clones with an empty compile cache and without prepared data, by turns, with this environment's Python.
+Both run in fresh clones, with an empty compile cache and without prepared data, by turns, with the Python of this
+environment.
 """
 
 from __future__ import annotations
