@@ -62,6 +62,7 @@ class Study:
         note: what a reader should know.
         heading_level: of the section in RESULTS.md.
         error_bars: RESULTS.md shows the error along each axis and of each joint.
+        differences: RESULTS.md draws each variant's difference to the first.
         pck_curves: the variants whose PCK curves it shows (Figure 6).
         poses: the variants whose poses of a few test hands are recorded and shown (Figure 7).
         probe: the variants whose layers are compared (`layer_probe`), if any are.
@@ -77,6 +78,7 @@ class Study:
     short_title: str = ""
     heading_level: int = 2
     error_bars: bool = False
+    differences: bool = False
     pck_curves: tuple[str, ...] = ()
     poses: tuple[str, ...] = ()
     probe: Probe | None = None

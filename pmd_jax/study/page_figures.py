@@ -12,6 +12,7 @@ from pmd_jax.evaluate import metrics
 from pmd_jax.runtime.files import write_bytes
 from pmd_jax.study import result_files
 from pmd_jax.study.definitions import Study
+from pmd_jax.study.statistics import interval, paired
 from pmd_jax.viz import charts, panels
 
 
@@ -37,12 +38,25 @@ def write(folder: Path, study: Study, rows: Mapping[str, Any]) -> list[tuple[str
         write_bytes(folder / "per_joint.svg", charts.svg_bytes(charts.per_joint_bars(joints)))
         drawn.append(("per_axis.svg", "Mean absolute error along each axis of the camera, mean over the seeds"))
         drawn.append(("per_joint.svg", "Mean error of each joint, mean over the seeds"))
+    if study.differences and (differing := _differences(study, rows)):
+        first = next(iter(study.variants.values()))
+        write_bytes(folder / f"{study.name}.svg", charts.svg_bytes(charts.differences(differing, first.title)))
+        caption = f"Difference of each line to {first.title}, paired by seed, with its 95 % interval"
+        drawn.append((f"{study.name}.svg", caption))
     if study.poses and (recorded := result_files.read_poses(folder / result_files.POSES)) is not None:
         hands, poses = recorded
         grid = panels.pose_grid(hands["rgb"], hands["depth"], hands["K"], hands["xyz_m"], poses)
         write_bytes(folder / "figure7.png", charts.png_bytes(grid, dpi=100))
         drawn.append(("figure7.png", "Figure 7: test hands, the poses of seed 0, and the truth"))
     return drawn
+
+
+def _differences(study: Study, rows: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """By title, in the study's order; of those that share a seed with the first."""
+    first, *others = study.variants
+    base = rows.get(first, {}).get(study.figure, {})
+    found = {name: paired(rows[name][study.figure], base) for name in others if name in rows}
+    return {study.variants[name].title: interval(values) for name, values in found.items() if values}
 
 
 def _pck(row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:

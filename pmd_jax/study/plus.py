@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pmd_jax.config.methods import METHODS
-from pmd_jax.config.presets import paper, plus_parts, scale_schedule
+from pmd_jax.config.presets import label_free_inputs, paper, plus_parts, scale_schedule
 from pmd_jax.study.definitions import Study, Variant
 from pmd_jax.study.label_efficiency import ENOUGH
 
 HEADS = "heads that read by maps"
+LABELLED = 1000  # of the training samples, in the study of unlabelled samples
 
 
 def plus(dataset: str = "rendered") -> Study:
@@ -38,4 +39,18 @@ def plus(dataset: str = "rendered") -> Study:
         "All variants of a seed have the same samples, steps and backbone. PMD-Net has no maps: alone, the goals are "
         "the teacher's pose."
     )
-    return Study("plus", "PMD-Net plus, part by part", dataset, base, variants, note=note)
+    return Study("plus", "PMD-Net plus, part by part", dataset, base, variants, note=note, differences=True)
+
+
+def plus_labels(dataset: str = "rendered") -> Study:
+    """Whether the teacher's gain stays where most samples have no label."""
+    base = label_free_inputs(scale_schedule(paper(dataset), ENOUGH.get(dataset, 1)))
+    everything = {field: value for part in plus_parts(base).values() for field, value in part.changes.items()}
+    names = ("rgb_baseline", "pmd_net_unlabelled", "rgb_baseline_plus", "pmd_net_plus", "pmd_net_plus_unlabelled")
+    variants = {name: Variant(name, METHODS[name].title, everything if "plus" in name else {}) for name in names}
+    base.data.labelled = float(LABELLED)
+    note = (
+        f"{LABELLED:,} labels. The methods with unlabelled samples learn from the rest, too; the others leave it out. "
+        "Crops and depth inputs need no joints."
+    )
+    return Study("plus_labels", "PMD-Net plus with few labels", dataset, base, variants, note=note, differences=True)

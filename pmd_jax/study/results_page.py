@@ -19,7 +19,7 @@ from pmd_jax.runtime.markdown import markdown_table
 from pmd_jax.study import page_figures, page_labels, page_start, result_files
 from pmd_jax.study.definitions import Study
 from pmd_jax.study.paper_tables import SWEEPS, TABLES
-from pmd_jax.study.plus import plus
+from pmd_jax.study.plus import plus, plus_labels
 from pmd_jax.study.statistics import format_ci, paired
 
 INTRODUCTION = """\
@@ -62,8 +62,9 @@ def write(results: Path, page: Path) -> None:
     parts.append(TABLE_4)
     parts += page_labels.section(results, where, _facts)
     parts += page_start.section(results, _facts)
-    if any((results / dataset / f"{plus().name}.json").is_file() for dataset in DATASETS):  # beyond the paper
-        parts += _table(plus, results, where)
+    for make in (plus, plus_labels):  # beyond the paper
+        if any((results / dataset / f"{make().name}.json").is_file() for dataset in DATASETS):
+            parts += _table(make, results, where)
     parts.append("## Choices that the paper mentions without results")
     for make in SWEEPS:
         parts += _table(make, results, where)

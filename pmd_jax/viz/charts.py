@@ -70,6 +70,18 @@ def epe_by_labels(points: Mapping[str, Float[np.ndarray, "3 n"]], counts: Sequen
     return figure
 
 
+def differences(values: Mapping[str, tuple[float, float]], to: str) -> Figure:
+    """EPE less that of the method `to` (mm), a line a variant: mean and half its interval (NaN where there is none)."""
+    figure, axes = _chart(f"EPE less that of {to} (mm)", "", height=0.8 + 0.24 * len(values))
+    means, halves = np.array(list(values.values()), float).reshape(-1, 2).T
+    places = np.arange(len(values))
+    axes.errorbar(means, places, xerr=np.nan_to_num(halves), fmt="o", color=METHOD_COLOURS[0], capsize=3, markersize=4)
+    axes.axvline(0, color="#777777", linewidth=0.8)
+    axes.set_yticks(places, list(values))
+    axes.set_ylim(len(values) - 0.5, -0.5)  # first variant on top
+    return figure
+
+
 def per_joint_bars(epe_mm: Mapping[str, Float[np.ndarray, " 21"]]) -> Figure:
     """Mean error of every joint (mm), grouped by joint."""
     labels = tuple(name.replace("_", " ") for name in JOINT_NAMES)

@@ -11,7 +11,7 @@ from pmd_jax.config.presets import DATASETS, paper, plus_parts, with_fields
 from pmd_jax.runtime.errors import ConfigError
 from pmd_jax.study import result_files, results_page
 from pmd_jax.study.definitions import identity, resolve, teacher_of
-from pmd_jax.study.plus import plus
+from pmd_jax.study.plus import LABELLED, plus, plus_labels
 
 
 def test_parts_of_pmd_net_plus():
@@ -36,6 +36,16 @@ def test_parts_of_pmd_net_plus():
     assert resolve(study, "rgb_baseline_plus", 0).loss.distance == "l1"
     launched = presets.plus("rendered", "pmd_net_plus")
     assert launched.loss == whole.loss
+
+
+def test_with_few_labels_all_methods_have_the_same_and_need_no_joints_for_their_inputs():
+    study = plus_labels("rendered")
+    configs = {name: resolve(study, name, 0) for name in study.variants}
+    for config in configs.values():
+        validate(config)
+        assert (config.data.labelled, config.data.dataset_config) == (LABELLED, "large_mask_box")
+    assert configs["pmd_net_plus_unlabelled"].loss == configs["pmd_net_plus"].loss
+    assert configs["pmd_net_unlabelled"].loss.distance == "l2"
 
 
 def test_what_a_network_does_not_read_names_no_run_of_it():
@@ -80,6 +90,9 @@ def test_the_page_shows_it_once_it_is_measured(tmp_path):
         "| PMD-Net plus without the sum of the joints",
     ):
         assert line in page.read_text()
+    drawn = (tmp_path / "rendered" / "plus.svg").read_text()
+    assert all(f"<!-- {title} -->" in drawn for title in ("PMD-Net plus", study.variants["without/loss"].title))
+    assert "rendered/plus.svg)" in page.read_text()
 
 
 def test_a_field_that_there_is_not():
