@@ -108,6 +108,7 @@ def placement_errors(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
         ("the network's", "true", hands.boxes, predict_at(network, hands, hands.boxes)),
         ("the network's", "moved right by a tenth", moved_boxes, predict_at(network, hands, moved_boxes)),
     ]
+    axes = {"true": "camera", "the network's": network.config.model.target_frame}
     rows = []
     for whose, box_name, boxes, joints in cases:
         for known in ("nothing", "K", "K, scale and root depth"):
@@ -115,7 +116,7 @@ def placement_errors(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
             for i, box in enumerate(boxes):
                 K = None if known == "nothing" else hands.K[i]
                 lengths = (float(truth.scale_m[i]), float(truth.root_m[i, 2])) if "scale" in known else (None, None)
-                placed = place_hand(joints[i], box, K, *lengths)
+                placed = place_hand(joints[i], box, K, *lengths, axes=axes[whose])
                 px[i] = np.linalg.norm(placed.uv_px - hands.uv_px[i], axis=-1).mean()
             share = px / [box.side for box in boxes]
             rows.append(

@@ -126,6 +126,7 @@ def plus_parts(config: Config) -> dict[str, Part]:
         "average": Part("averaged weights", decays),
         "loss": Part("the sum of the joints' errors as loss", {"loss.distance": "l1"}),
         "goals": Part("the teacher's maps and pose as goals", {"loss.lambda_maps": 10.0, "loss.lambda_pose": 30.0}),
+        "ray": Part("poses in the axes of the crop's ray", {"model.target_frame": "ray"}),
         "geometry": Part(
             "rotated, scaled and shifted crops",
             {"augment.rotation_deg": 45.0, "augment.scale": 1.15, "augment.shift": 0.08},

@@ -64,7 +64,12 @@ class ModelConfig:
     width: int = 64  # channels of the first stage; the feature has 8 · width values
     blocks: tuple[int, ...] = (3, 4, 6, 3)  # basic blocks a stage; ResNet-34
     reading: str = "64/32/16/8"  # the backbone, by its feature-map sizes: two ResNet-34s give 8×8×512 (docs/paper.md)
+    # Axes of the poses: the "camera"'s (the paper), or those of the "ray" through the crop's middle (beyond the paper).
+    target_frame: str = "camera"
     hidden_before_relu: bool = False  # imitate the hidden layers (f₋₂ of Eq. 3) before their ReLU, not after it
+
+
+TARGET_FRAMES = ("camera", "ray")
 
 
 @dataclass

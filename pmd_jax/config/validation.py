@@ -8,7 +8,7 @@ from typing import Any
 from pmd_jax.config.backbones import BACKBONES, CROP_SIZE_PX
 from pmd_jax.config.datasets import KNOWN, WRIST_RULES, cropped_without_joints, info
 from pmd_jax.config.methods import METHODS
-from pmd_jax.config.schema import Config, EvaluationConfig, OptimConfig
+from pmd_jax.config.schema import TARGET_FRAMES, Config, EvaluationConfig, OptimConfig
 from pmd_jax.runtime.errors import ConfigError
 
 _AUGMENT_LIMITS = {
@@ -48,6 +48,8 @@ def validate(config: Config) -> None:
         _require(low <= value <= high, f"augment.{name}", value, f"choose {low} to {high}")
     _require(config.model.reading in BACKBONES, "model.reading", config.model.reading, f"choose from {list(BACKBONES)}")
     _require(config.model.width >= 1, "model.width", config.model.width, "choose 1 or more (the paper: 64)")
+    frame = config.model.target_frame
+    _require(frame in TARGET_FRAMES, "model.target_frame", frame, f"choose from {TARGET_FRAMES}")
     blocks_ok = len(config.model.blocks) == 4 and min(config.model.blocks) >= 1
     _require(blocks_ok, "model.blocks", config.model.blocks, "give four numbers of blocks, each 1 or more")
     _require(len(config.loss.lambda_hidden) == 3, "loss.lambda_hidden", config.loss.lambda_hidden, "give X, Y and Z")

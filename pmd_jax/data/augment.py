@@ -83,13 +83,18 @@ def block_from_right(
 
 
 def training_inputs(
-    batch: Batch, seed: Int32[Array, ""], step: Int32[Array, ""], config: AugmentConfig, replaces: bool
+    batch: Batch,
+    seed: Int32[Array, ""],
+    step: Int32[Array, ""],
+    config: AugmentConfig,
+    replaces: bool,
+    frame: str = "camera",
 ) -> Inputs:
-    """Augments and normalises a training batch."""
+    """Augments and normalises a training batch; the target is in `frame`, one of `config.schema.TARGET_FRAMES`."""
     keys = sample_keys(seed, step, batch.index)
     batch = flip(batch, draw_flips(keys, config))
     batch = warp_crops(exchange_backgrounds(batch, keys, config), keys, config)
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
     rgb = change_colours(jitter_crops(batch.rgb, keys, config), keys, config)
-    return to_inputs(batch._replace(rgb=rgb))
+    return to_inputs(batch._replace(rgb=rgb), frame)

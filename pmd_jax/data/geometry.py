@@ -34,10 +34,10 @@ from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data.inputs import Batch
+from pmd_jax.data.ray_frame import focal_inverse
 
 _EYE = np.eye(2, dtype=np.float32)
 _QUARTER_TURN = np.array([[0, -1], [1, 0]], np.float32)  # u to v: clockwise, as v points down
-_ADJUGATE_SIGNS = np.array([[1, -1], [-1, 1]], np.float32)
 
 
 class CropWarp(NamedTuple):
@@ -61,10 +61,7 @@ def draw_warp(key: Key[Array, ""], config: AugmentConfig, size: int) -> CropWarp
 
 def pixel_rotation(K: Float[Any, "3 3"], cos: Float[Any, ""], sin: Float[Any, ""]) -> Float[Any, "2 2"]:
     """A = F·R·F⁻¹: how pixels turn. Where F is zero, the camera not known, only the angle zero has a meaning: A = I."""
-    F = K[:2, :2]
-    determinant = F[0, 0] * F[1, 1] - F[0, 1] * F[1, 0]
-    inverse = F[::-1, ::-1].T * _ADJUGATE_SIGNS / (determinant + (determinant == 0))
-    return cos * _EYE + sin * _product(_product(F, _QUARTER_TURN), inverse)
+    return cos * _EYE + sin * _product(_product(K[:2, :2], _QUARTER_TURN), focal_inverse(K))
 
 
 def warp_labels(

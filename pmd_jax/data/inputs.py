@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, UInt8, UInt16
 
 from pmd_jax.data import hand
+from pmd_jax.data.ray_frame import to_ray
 
 DEPTH_WINDOW_M = 0.2  # half the depth range around the root; in metres, as STB's hand scale is only 39 mm
 
@@ -43,13 +44,20 @@ class Inputs(NamedTuple):
 
     rgb: Float[Array, "b 64 64 3"]
     depth: Float[Array, "b 64 64 1"]
-    target: Float[Array, "b 21 3"]  # root-relative, hand scales; NaN where there is no label
+    target: Float[Array, "b 21 3"]  # root-relative, hand scales, in the network's frame; NaN where there is no label
 
 
-def to_inputs(batch: Batch) -> Inputs:
-    """Normalises a batch (section 4.2, "Hand Pose Normalization"; root and scale are known)."""
+def to_inputs(batch: Batch, frame: str = "camera") -> Inputs:
+    """Normalises a batch (section 4.2, "Hand Pose Normalization"; root and scale are known).
+
+    Args:
+        frame: of the target, one of `config.schema.TARGET_FRAMES`.
+    """
     depth = normalise_depth(batch.depth, batch.depth_origin_m)
-    return Inputs(normalise_rgb(batch.rgb), depth, hand.normalise(batch.xyz).pose)
+    pose = hand.normalise(batch.xyz).pose
+    if frame == "ray":
+        pose = to_ray(pose, batch.K, batch.rgb.shape[1])
+    return Inputs(normalise_rgb(batch.rgb), depth, pose)
 
 
 def images_of(inputs: Inputs, modality: str) -> Float[Array, "b 64 64 c"]:

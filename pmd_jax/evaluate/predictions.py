@@ -16,6 +16,7 @@ from pmd_jax.data import hand
 from pmd_jax.data.dataset import Columns
 from pmd_jax.data.inputs import Batch, images_of, to_inputs
 from pmd_jax.data.loader import evaluation_batches
+from pmd_jax.data.ray_frame import from_ray
 from pmd_jax.models.network import Network, Weights
 from pmd_jax.runtime import sharding
 from pmd_jax.runtime.distributed import compile_together
@@ -23,8 +24,10 @@ from pmd_jax.runtime.distributed import compile_together
 
 def predict_step(network: Network, modality: str, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
     """Joints in metres in the camera frame, with the true root and scale (the paper's protocol, section 4.2)."""
-    prediction = network.evaluate(weights, images_of(to_inputs(batch), modality))
-    return hand.denormalise(hand.normalise(batch.xyz)._replace(pose=prediction.pose)).astype(jnp.float32)
+    pose = network.evaluate(weights, images_of(to_inputs(batch), modality)).pose
+    if network.frame == "ray":
+        pose = from_ray(pose, batch.K, batch.rgb.shape[1])
+    return hand.denormalise(hand.normalise(batch.xyz)._replace(pose=pose)).astype(jnp.float32)
 
 
 Step = Callable[[Any, Batch], tuple[Int32[jax.Array, " b"], Any]]

@@ -65,6 +65,7 @@ def render(exported: SavedModel, summary: dict[str, Any], records: dict[str, Any
         source=KNOWN.get(config.data.dataset),
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,
+        target_frame=config.model.target_frame,
         cropped_without_joints=cropped_without_joints(config.data.dataset_config),
         joint_names=hand.JOINT_NAMES,
         formats=FORMATS,

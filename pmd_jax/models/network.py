@@ -24,10 +24,15 @@ class Weights(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network without its numbers: how to run it in training and in evaluation mode. Hashable."""
+    """A network without its numbers: how to run it in training and in evaluation mode. Hashable.
+
+    Attributes:
+        frame: of its poses, one of `config.schema.TARGET_FRAMES`.
+    """
 
     training: nnx.GraphDef
     evaluation: nnx.GraphDef
+    frame: str = "camera"
 
     def train(self, weights: Weights, images: Float[Array, "b 64 64 c"]) -> tuple[Prediction, Tree]:
         """Batch norm by the batch's statistics; returns the prediction and the new running statistics."""
@@ -78,4 +83,5 @@ def build(config: Config, method: Method, seed: int) -> tuple[Network, Weights]:
     training, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
     model.eval()
     evaluation = nnx.graphdef(model)
-    return Network(training, evaluation), Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))
+    network = Network(training, evaluation, config.model.target_frame)
+    return network, Weights(nnx.to_pure_dict(params), nnx.to_pure_dict(batch_stats))

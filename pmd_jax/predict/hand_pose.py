@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
+from pmd_jax.data.ray_frame import ray_rotation
 from pmd_jax.runtime.errors import InputError
 
 LONGEST_M, LARGEST_PX = 1000, 1_000_000  # beyond these a length or a box is a mistake
@@ -22,7 +23,7 @@ class HandPose:
 
     Attributes:
         joints: relative to the middle MCP (joint 9), in hand scales: the distance from joint 0 to joint 9 is about one.
-            Axes as the camera's: x right, y down, z away from it.
+            Axes: x right, y down, z away from the camera (see `axes`).
         uv_px: pixels of the picture, u right, v down, centres at integers.
         uv_is_approximate: they were placed by the crop rule (`cropping.project_weak_perspective`), so they are as
             good as the box. False where the camera and the root's depth were given.
@@ -30,6 +31,9 @@ class HandPose:
         xyz_is_absolute: `xyz_m` is relative to the camera; else to joint 9.
         box: the square of the picture that the network saw.
         side: "left" or "right", if the caller said so. The network does not tell.
+        axes: of `joints` and `xyz_m`: the "camera"'s, or those of the "ray" through the middle of the box, where the
+            network knows these alone (`data.ray_frame`) and the camera was not given. Both are the same for a hand in
+            the middle of the picture.
     """
 
     joints: Float[np.ndarray, "21 3"]
@@ -39,6 +43,7 @@ class HandPose:
     xyz_is_absolute: bool
     box: CropBox
     side: str | None = None
+    axes: str = "camera"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON types, by the attributes' names; lengths to a hundredth of a millimetre or a pixel."""
@@ -50,6 +55,7 @@ class HandPose:
             "uv_is_approximate": self.uv_is_approximate,
             "xyz_m": None if self.xyz_m is None else _rounded(self.xyz_m, 5),
             "xyz_is_absolute": self.xyz_is_absolute,
+            "axes": self.axes,
         }
 
 
@@ -93,11 +99,13 @@ def place_hand(
     *,
     side: str | None = None,
     margin: float = cropping.MARGIN,
+    axes: str = "camera",
 ) -> HandPose:
     """A network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`.
 
     Args:
         margin: how many times as wide as the joints' larger extent the box is (`cropping.crop_margin`).
+        axes: of the joints, "camera" or "ray" (`config.model.target_frame`).
     """
     if side is not None and side not in SIDES:
         raise InputError(f"side = {side!r}: choose left or right.")
@@ -109,6 +117,9 @@ def place_hand(
         uv_px = cropping.project_weak_perspective(joints, box, margin)
     else:
         camera = _checked_intrinsics(K)
+        if axes == "ray":
+            middle = np.array([box.x0, box.y0]) + (box.side - 1) / 2
+            joints, axes = (joints @ ray_rotation(camera, middle)).astype(np.float32), "camera"
         depth = None if hand_scale_m is None or root_depth_m is None else root_depth_m / hand_scale_m
         if depth is not None and depth + joints[:, 2].min() <= 0:
             raise InputError(f"root_depth_m = {root_depth_m}: a part of the hand would lie behind the camera.")
@@ -117,7 +128,7 @@ def place_hand(
     absolute = depth is not None
     xyz_m = None if hand_scale_m is None else ((joints + root * absolute) * hand_scale_m).astype(np.float32)
     approximate = K is None or root_depth_m is None
-    return HandPose(joints, uv_px.astype(np.float32), approximate, xyz_m, absolute, box, side)
+    return HandPose(joints, uv_px.astype(np.float32), approximate, xyz_m, absolute, box, side, axes)
 
 
 def _checked_intrinsics(K: object) -> Float[np.ndarray, "3 3"]:

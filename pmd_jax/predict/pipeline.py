@@ -16,7 +16,7 @@ from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
-from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
+from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box
 from pmd_jax.predict.images import read_picture
 from pmd_jax.predict.predictor import Predictor
 from pmd_jax.predict.tracking import OneEuroFilter, PatchTracker
@@ -122,7 +122,7 @@ def _hands(
 def _place(
     predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox, settings: InferenceOptions
 ) -> HandPose:
-    return place_hand(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side, margin=predictor.crop_margin)
+    return predictor.place(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side)
 
 
 def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions) -> Iterator[FramePrediction]:

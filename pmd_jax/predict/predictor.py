@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
+from pmd_jax.data.cropping import CropBox
 from pmd_jax.models.description import Description, describe
 from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine
 from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
@@ -41,7 +42,9 @@ class Predictor:
         self.engine, self._run = run.name, run
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
-        """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance; the camera's axes.
+        """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance.
+
+        Axes: the camera's, or those of `config.model.target_frame`.
 
         Raises:
             TypeError: the crops are not uint8.
@@ -73,7 +76,8 @@ class Predictor:
             box: (x0, y0, side), the square around the hand: left and upper edge and side in pixels,
                 `crop_margin` times as wide as the joints' larger extent (`cropping.crop_box` makes it of points). It
                 may reach outside the picture. None: the picture's central square, for we have no hand detector.
-            K: the picture's intrinsics, pixels. Makes `uv_px` a perspective projection.
+            K: the picture's intrinsics, pixels. Makes `uv_px` a perspective projection, and the joints' axes the
+                camera's for a network of camera-centred targets (`HandPose.axes`).
             hand_scale_m: distance from wrist (joint 0) to middle MCP (joint 9) in metres, about 0.09 for an adult.
                 Gives `xyz_m`, relative to joint 9.
             root_depth_m: distance of joint 9 from the camera along z; with `K` and `hand_scale_m` it makes `xyz_m`
@@ -91,7 +95,21 @@ class Predictor:
         square = central_square(picture) if box is None else checked_box(box, picture)
         crop = cropping.crop_rgb(picture, square, CROP_SIZE_PX)
         joints = self.of_crops(crop[None], mirror)[0]
-        return place_hand(joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin)
+        return self.place(joints, square, K, hand_scale_m, root_depth_m, side=side)
+
+    def place(
+        self,
+        joints: Float[np.ndarray, "21 3"],
+        box: CropBox,
+        K: Float[np.ndarray, "3 3"] | None = None,
+        hand_scale_m: float | None = None,
+        root_depth_m: float | None = None,
+        *,
+        side: str | None = None,
+    ) -> HandPose:
+        """This network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`."""
+        axes = self.config.model.target_frame
+        return place_hand(joints, box, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin, axes=axes)
 
     def of_crops(self, rgb: UInt8[np.ndarray, "b 64 64 3"], mirror: bool) -> Float[np.ndarray, "b 21 3"]:
         """As `__call__`; if `mirror`, by way of the mirrored crops."""

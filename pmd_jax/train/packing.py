@@ -94,6 +94,11 @@ class PackedNetwork(NamedTuple):
     params: TreeLayout
     batch_stats: TreeLayout
 
+    @property
+    def frame(self) -> str:
+        """As of `Network`."""
+        return self.network.frame
+
     @classmethod
     def of(cls, network: Network, weights: Weights) -> PackedNetwork:
         return cls(network, TreeLayout(weights.params), TreeLayout(weights.batch_stats))

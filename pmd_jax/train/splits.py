@@ -103,18 +103,24 @@ def check_augmentation(config: Config, train: Columns) -> None:
     """Before anything is trained: the samples have what their augmentation rests on.
 
     Raises:
-        DataError: crops are to be rotated and one has no camera matrix, so that it is not known how its pixels turn;
-            or backgrounds are to be exchanged and no sample has depth, which alone tells a hand from the rest.
+        DataError: crops are to be rotated, or poses to be in the axes of the crop's ray, and one has no camera matrix,
+            so that it is not known how its pixels turn, or where the ray points; or backgrounds are to be exchanged and
+            no sample has depth, which alone tells a hand from the rest.
     """
     angle, probability = config.augment.rotation_deg, config.augment.background
     focal = train.K[:, [0, 1], [0, 1]]
     unknown = ~(np.isfinite(train.K).all((1, 2)) & (focal > 0).all(1))
-    if angle > 0 and unknown.any():
-        raise DataError(
-            f"config.augment.rotation_deg = {angle:g}, but {unknown.sum()} of {len(train)} training samples have no "
-            f"camera matrix K (its focal lengths are zero or not numbers), first {train.key[unknown.argmax()]}: "
-            "prepare them with their K, or set config.augment.rotation_deg=0."
-        )
+    frame = config.model.target_frame
+    for wanted, field, value, without in (
+        (angle > 0, "augment.rotation_deg", f"{angle:g}", "0"),
+        (frame == "ray", "model.target_frame", repr(frame), "camera"),
+    ):
+        if wanted and unknown.any():
+            raise DataError(
+                f"config.{field} = {value}, but {unknown.sum()} of {len(train)} training samples have no camera matrix "
+                f"K (its focal lengths are zero or not numbers), first {train.key[unknown.argmax()]}: prepare them "
+                f"with their K, or set config.{field}={without}."
+            )
     if probability > 0 and not train.fact("is_measured", is_measured).any():
         raise DataError(
             f"config.augment.background = {probability:g}, but none of the {len(train)} training samples has depth, "

@@ -67,7 +67,8 @@ def train_step(
     Returns:
         The new state, and scalars: "loss" and its parts.
     """
-    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.method.replaces)
+    frame = recipe.network.frame
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.method.replaces, frame)
     taught = None
     if teacher is not None:
         flips = draw_flips(sample_keys(seed, state.step, batch.index), recipe.augment)  # those that `inputs` has

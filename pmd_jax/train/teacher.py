@@ -129,6 +129,11 @@ def _find(source: str | Path, name: str, config: Config) -> Path:
             f"config.data.depth_origin = {config.data.depth_origin!r}, but the teacher of {source} was trained with "
             f"{trained.data.depth_origin!r}, so on other depths: use the same, or train a teacher."
         )
+    if trained.model.target_frame != config.model.target_frame:
+        raise CheckpointError(
+            f"config.model.target_frame = {config.model.target_frame!r}, but the teacher of {source} was trained with "
+            f"{trained.model.target_frame!r}, so on poses in other axes: use the same, or train a teacher."
+        )
     return folder
 
 

@@ -12,9 +12,11 @@ from PIL import Image
 
 import pmd_jax
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import with_fields
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.data.inputs import to_inputs
+from pmd_jax.data.ray_frame import ray_rotation
 from pmd_jax.models import saved_model
 from pmd_jax.models.network import build
 from pmd_jax.predict import predictor
@@ -124,6 +126,21 @@ def test_a_known_camera_and_depth_give_metres_from_the_camera(predict):
     np.testing.assert_allclose(hand.project(found.xyz_m, K), found.uv_px, atol=1e-2)
     middle = (found.uv_px.min(0) + found.uv_px.max(0)) / 2
     np.testing.assert_allclose(middle, [BOX.x0 + 63.5, BOX.y0 + 63.5], atol=1e-2)
+
+
+def test_poses_of_the_crops_ray_are_turned_into_the_cameras_axes(tiny_export, tmp_path):
+    """Where the camera is known; else the answer says which axes it has."""
+    exported = saved_model.read(tiny_export)
+    config = with_fields(exported.config, {"model.target_frame": "ray"})
+    saved_model.save(tmp_path / "ray", exported.method, config, exported.weights)
+    of_ray, plain = pmd_jax.load(tmp_path / "ray"), pmd_jax.load(tiny_export)
+    picture = picture_of(BOX, make_columns(1).rgb[0])
+    unknown, known = of_ray.from_image(picture, BOX), of_ray.from_image(picture, BOX, K)
+    assert (unknown.axes, known.axes, plain.from_image(picture, BOX).axes) == ("ray", "camera", "camera")
+    np.testing.assert_array_equal(unknown.joints, plain.from_image(picture, BOX).joints)
+    middle = np.array(BOX[:2]) + (BOX[2] - 1) / 2
+    np.testing.assert_allclose(known.joints, unknown.joints @ ray_rotation(K, middle), atol=1e-6)
+    assert unknown.as_dict()["axes"] == "ray"
 
 
 def test_a_camera_without_a_scale_places_in_perspective(predict):

@@ -9,6 +9,7 @@ import pytest
 from conftest import small_config
 
 from pmd_jax.config import AugmentConfig
+from pmd_jax.config.presets import with_fields
 from pmd_jax.runtime.errors import DataError
 from pmd_jax.train import job
 from pmd_jax.train.splits import Splits, check_augmentation
@@ -24,6 +25,10 @@ def test_rotation_needs_every_samples_camera(columns):
         check_augmentation(upright, without)
         with pytest.raises(DataError, match=rf"rotation_deg = 30, but 2 of 48 .* K .*first {columns.key[3]}: prepare"):
             check_augmentation(turned, without)
+        by_ray = with_fields(small_config(), {"model.target_frame": "ray"})
+        check_augmentation(by_ray, columns)
+        with pytest.raises(DataError, match=r"config\.model\.target_frame = 'ray', but 2 of 48 .*=camera"):
+            check_augmentation(by_ray, without)
 
 
 def test_backgrounds_are_told_by_depth(columns):

@@ -20,7 +20,10 @@ from jax.sharding import AxisType, Mesh
 
 from pmd_jax.config import Config, LossConfig
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import with_fields
+from pmd_jax.data import hand
 from pmd_jax.data.inputs import Batch, to_inputs
+from pmd_jax.data.ray_frame import from_ray
 from pmd_jax.evaluate.predictions import predict_step
 from pmd_jax.models.network import build
 from pmd_jax.runtime import sharding
@@ -223,6 +226,22 @@ def test_predictions_are_placed_with_the_true_root_and_scale():
     root = batch.xyz[:, 9]
     scale = np.linalg.norm(batch.xyz[:, 0] - root, axis=-1)
     np.testing.assert_allclose(predicted, pose * scale[:, None, None] + root[:, None], rtol=1e-5, atol=1e-6)
+
+
+def test_targets_and_predictions_in_the_axes_of_the_crops_ray():
+    """One step learns from turned targets, and what is predicted is turned back."""
+    config = with_fields(small_config(), {"model.target_frame": "ray"})
+    recipe, state, _ = make("rgb_baseline", config)
+    batch = batch_of()
+    pose = np.asarray(recipe.network.evaluate(state.weights, to_inputs(batch).rgb).pose)
+    expected = hand.denormalise(hand.normalise(batch.xyz)._replace(pose=from_ray(pose, batch.K, 64)))
+    predicted = predict_step(recipe.network, recipe.method.modality, state.weights, batch)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-6)
+    losses = []
+    for each in (config, small_config()):
+        recipe, state, _ = make("rgb_baseline", each)
+        losses.append(float(train_step(recipe, state, None, batch, jnp.int32(0))[1]["task/pose"]))
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("name", ["depth_teacher", "pmd_net_refine_replace"])

@@ -10,6 +10,7 @@ from conftest import small_config, write_export
 
 from pmd_jax.config import DataConfig
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import with_fields
 from pmd_jax.data.dataset import hold_out
 from pmd_jax.data.labels import subsample_labels
 from pmd_jax.models import saved_model
@@ -52,6 +53,14 @@ def test_a_finished_teacher_is_loaded_once_for_all_its_students(tmp_path, mesh, 
     assert len(loads) == 1
     assert teacher.folder == tmp_path / "depth_teacher" / "export"
     assert teacher.network == build(config, METHODS["depth_teacher"], seed=5)[0]
+
+
+def test_a_teacher_of_poses_in_other_axes(tmp_path, mesh):
+    write_export(tmp_path / "depth_teacher" / "export", "depth_teacher")
+    config = with_fields(small_config(rows=("pmd_net",)), {"model.target_frame": "ray"})
+    config.teacher.checkpoint = str(tmp_path)
+    with pytest.raises(CheckpointError, match=r"target_frame = 'ray', but the teacher of .* with 'camera'"):
+        Teachers(config, tmp_path / "run", mesh)
 
 
 def test_a_teacher_that_the_run_trains_is_loaded_when_its_first_student_asks(tmp_path, mesh, loads):
