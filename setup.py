@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CARRIED = ("datasets", "launch", "checkpoints/demo")
+CARRIED = ("datasets", "launch", "checkpoints/demo", "checkpoints/palm_detector")
 
 
 class BuildWithFiles(build_py):

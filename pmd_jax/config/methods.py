@@ -82,6 +82,7 @@ METHODS = {
         "PMD-Net plus + samples without labels", distils=True, pool="attention", unlabelled=True
     ),
     "depth_teacher_heatmap": Method("Depth teacher with heatmaps", modality="depth", pool="heatmap"),
+    "rgb_baseline_heatmap": Method("RGB baseline with heatmaps", pool="heatmap"),
     "pmd_net_heatmap": Method("PMD-Net with heatmaps", distils=True, pool="heatmap"),
 }
 

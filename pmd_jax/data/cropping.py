@@ -39,6 +39,12 @@ def crop_box(uv_px: Num[np.ndarray, "j 2"], margin: float = MARGIN) -> CropBox:
     return CropBox(float(x0), float(y0), side)
 
 
+def scaled(box: CropBox, times: float) -> CropBox:
+    """A box about the same middle, so many times as wide."""
+    grown = (times - 1) * box.side / 2
+    return CropBox(box.x0 - grown, box.y0 - grown, times * box.side)
+
+
 def mask_box(mask: Bool[np.ndarray, "h w"], margin: float = MASK_MARGIN) -> CropBox:
     """The square around a hand's pixels, `margin` times their larger extent: a crop that needs no joint.
 

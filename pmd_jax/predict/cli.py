@@ -12,11 +12,13 @@ from tqdm import tqdm
 
 from pmd_jax.predict import images, pipeline, video
 from pmd_jax.predict.boxes import assign, read_boxes
+from pmd_jax.predict.detector import is_installed
 from pmd_jax.predict.hand_pose import SIDES
 from pmd_jax.predict.writers import FORMATS, HandWriter
 from pmd_jax.runtime.cli import set_up_jax
 from pmd_jax.runtime.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError, sentence_of
 from pmd_jax.runtime.files import given_path
+from pmd_jax.runtime.packaged import install_command
 
 
 class Sources(NamedTuple):
@@ -114,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         films = [source for source in sources.videos if isinstance(source, Path)]
         boxes = assign(read_boxes(options.boxes), [*sources.pictures, *films], options.boxes) if options.boxes else {}
         settings = pipeline.InferenceOptions(
-            options.box, boxes, options.mirror, options.smooth, options.side, options.hand_scale_m
+            options.box, boxes, options.mirror, options.smooth, options.side, options.hand_scale_m, is_installed()
         )
         set_up_jax()
         with HandWriter(options.out, options.format, options.overlay, options.turntable) as files:
@@ -128,8 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     if files.unboxed:
         print(
-            f"{files.unboxed} of {files.count} had no box, and there is no hand detector: the network saw their "
-            "central square. Give --box=X0,Y0,SIDE or --boxes=FILE.",
+            f"{files.unboxed} of {files.count} had no box, and the hand detector is not installed: the network saw "
+            f"their central square. Give --box=X0,Y0,SIDE or --boxes=FILE, or {install_command('detect')}",
+            file=sys.stderr,
+        )
+    if files.without_hand:
+        print(
+            f"No hand was found in {files.without_hand} pictures, which have no line. Give --box=X0,Y0,SIDE or "
+            "--boxes=FILE where there is one.",
             file=sys.stderr,
         )
     for problem in problems:

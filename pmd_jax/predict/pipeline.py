@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +27,20 @@ from pmd_jax.runtime.cores import usable_cores
 from pmd_jax.runtime.errors import InputError
 
 BATCH = 32  # pictures at once through the network
+CHECK_EVERY = 15  # pictures of a video
+
+
+class Place(NamedTuple):
+    """Where a hand is, and how that is known.
+
+    Attributes:
+        known_from: "given", "detected", "central" or, in a video, "followed".
+        score: the detector's.
+    """
+
+    box: CropBox
+    known_from: str
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class InferenceOptions:
     """How to look. Boxes are (x0, y0, side) in pixels; see `Predictor.from_image` for the rest.
 
     Attributes:
+        detect: look for hands where no box is given, by `Predictor.detect`; else the central square is taken.
         box: for every picture, or for a video's first.
         boxes: by the picture's or video's path as given, then by the picture of a video (`boxes.assign`); go before
             `box`.
@@ -44,65 +61,75 @@ class InferenceOptions:
     smooth: bool = False
     side: str | None = None
     hand_scale_m: float | None = None
+    detect: bool = False
 
-    def box_of(self, source: str, picture: UInt8[np.ndarray, "h w 3"], frame: int | None = None) -> tuple[CropBox, str]:
-        """Where to look in a picture, and how that is known: "given", or "central".
+    def places(
+        self, predictor: Predictor, source: str, picture: UInt8[np.ndarray, "h w 3"], frame: int | None = None
+    ) -> list[Place]:
+        """Where to look in a picture: the box that is given, the hands that are detected, or the central square.
 
         Raises:
             InputError: the box makes no sense in this picture; names the picture.
         """
         listed = self.boxes.get(source, {})
         box = listed.get(frame, listed.get(None, self.box))
+        if box is None and self.detect:
+            return [Place(found.box, "detected", found.score) for found in predictor.detect(picture)]
         if box is None:
-            return central_square(picture), "central"
+            return [Place(central_square(picture), "central")]
         try:
-            return checked_box(box, picture), "given"
+            return [Place(checked_box(box, picture), "given")]
         except InputError as error:
             where = source if frame is None else f"{source}, picture {frame}"
             raise InputError(f"{where}: {error}") from None
 
 
 class FramePrediction(NamedTuple):
-    """A hand, and where it was found."""
+    """A hand, and where it was found; or a video's picture that shows none."""
 
     file: str
     frame: int | None  # of a video, from 0
     time_s: float | None
-    hand: HandPose
-    box_from: str  # "given", "central" or, in a video, "followed"
+    hand: HandPose | None
+    box_from: str  # see `Place`
     rgb: UInt8[np.ndarray, "h w 3"] | None  # a video's picture; files can be read again
+    score: float | None = None  # of the detector, where that found it
 
 
 class _Look(NamedTuple):
     crop: UInt8[np.ndarray, "64 64 3"]
-    box: CropBox
-    box_from: str
+    place: Place
 
 
 def predict_images(
     predictor: Predictor, paths: Sequence[Path], settings: InferenceOptions, problems: list[str]
 ) -> Iterator[FramePrediction]:
-    """One hand a picture. While the network sees one batch, threads read the next.
+    """The hands of each picture: one, or as many as are detected. While the network sees one batch, threads read on.
 
     Args:
         problems: takes a sentence for each picture that cannot be used; the others go on.
     """
+    detecting = Lock()  # the detector is one thread's at a time
 
-    def look(path: Path) -> _Look:
+    def look(path: Path) -> list[_Look]:
         picture = read_picture(path)
-        box, box_from = settings.box_of(str(path), picture)
-        return _Look(cropping.crop_rgb(picture, box, CROP_SIZE_PX), box, box_from)
+        with detecting if settings.detect else nullcontext():
+            places = settings.places(predictor, str(path), picture)
+        return [_Look(cropping.crop_rgb(picture, place.box, CROP_SIZE_PX), place) for place in places]
 
     size = min(BATCH, len(paths))
     with ThreadPoolExecutor(usable_cores()) as pool:
         runs = [paths[start : start + size] for start in range(0, len(paths), size or 1)]
-        waiting: list[Future[_Look]] = [pool.submit(look, path) for run in runs[:1] for path in run]
+        waiting: list[Future[list[_Look]]] = [pool.submit(look, path) for run in runs[:1] for path in run]
         for i, run in enumerate(runs):
             current, waiting = waiting, [pool.submit(look, path) for later in runs[i + 1 : i + 2] for path in later]
             looks: list[tuple[Path, _Look]] = []
             for path, future in zip(run, current, strict=True):
                 try:
-                    looks.append((path, future.result()))
+                    found = future.result()
+                    looks += [(path, one) for one in found]
+                    if not found:
+                        yield FramePrediction(str(path), None, None, None, "detected", None)
                 except InputError as error:
                     problems.append(str(error))
             yield from _hands(predictor, looks, settings)
@@ -115,8 +142,8 @@ def _hands(
         return
     joints = predictor.of_crops(np.stack([look.crop for _, look in looks]), settings.mirror)
     for (path, look), pose in zip(looks, joints, strict=True):
-        found = _place(predictor, pose, look.box, settings)
-        yield FramePrediction(str(path), None, None, found, look.box_from, None)
+        found = _place(predictor, pose, look.place.box, settings)
+        yield FramePrediction(str(path), None, None, found, look.place.known_from, None, look.place.score)
 
 
 def _place(
@@ -128,7 +155,8 @@ def _place(
 def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions) -> Iterator[FramePrediction]:
     """One hand a picture; each next box follows the last joints (`PatchTracker`), and starts anew if they leave.
 
-    A box that is given for a picture of the video goes before the one that follows.
+    A box that is given for a picture of the video goes before the one that follows. With a detector, pictures without a
+    hand give none, and every `CHECK_EVERY` pictures it is looked whether the followed box still holds one.
 
     Raises:
         VideoError: it breaks; what came before has been given.
@@ -139,9 +167,17 @@ def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions
     for number, (rgb, time_s) in enumerate(video):
         if number in given:
             follower = None
-        box, box_from = follower.next_box(rgb) if follower else None, "followed"
-        if box is None or not _is_inside(box, rgb):
-            (box, box_from), follower = settings.box_of(video.name, rgb, number), None
+        place = Place(follower.next_box(rgb), "followed") if follower else None
+        if place and settings.detect and number % CHECK_EVERY == 0 and not _confirmed(predictor, rgb, place.box):
+            place = None
+        if place is None or not _is_inside(place.box, rgb):
+            follower = None
+            places = settings.places(predictor, video.name, rgb, number)
+            if not places:
+                yield FramePrediction(video.name, number, time_s, None, "detected", rgb)
+                continue
+            place = places[0]
+        box = place.box
         joints = predictor.of_crops(cropping.crop_rgb(rgb, box, CROP_SIZE_PX)[None], settings.mirror)[0]
         follower = follower or PatchTracker(rgb, joints, box, predictor.crop_margin)
         follower.saw(rgb, joints, box)
@@ -152,7 +188,13 @@ def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions
             uv_px = smooth_place(uv_px / unit) * unit
         found = _place(predictor, joints, box, settings)
         found = dataclasses.replace(found, uv_px=uv_px.astype(np.float32))
-        yield FramePrediction(video.name, number, time_s, found, box_from, rgb)
+        yield FramePrediction(video.name, number, time_s, found, place.known_from, rgb, place.score)
+
+
+def _confirmed(predictor: Predictor, rgb: UInt8[np.ndarray, "h w 3"], box: CropBox) -> bool:
+    """Whether the detector finds a hand whose middle lies in the middle half of the followed box."""
+    middles = (np.array(found.box[:2]) + found.box.side / 2 for found in predictor.detect(rgb))
+    return any(abs(middle - np.array(box[:2]) - box.side / 2).max() <= box.side / 4 for middle in middles)
 
 
 def _is_inside(box: CropBox, rgb: UInt8[np.ndarray, "h w 3"]) -> bool:

@@ -12,8 +12,9 @@ from jaxtyping import Float, UInt8
 from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
-from pmd_jax.data.cropping import CropBox
+from pmd_jax.data.cropping import CropBox, scaled
 from pmd_jax.models.description import Description, describe
+from pmd_jax.predict.detector import Detection, PalmDetector
 from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine
 from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import as_picture
@@ -40,6 +41,7 @@ class Predictor:
     def __init__(self, description: Description, run: Engine):
         self.method, self.config, self.crop_margin = description.method, description.config, description.crop_margin
         self.engine, self._run = run.name, run
+        self._detector: PalmDetector | None = None
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
         """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance.
@@ -75,7 +77,7 @@ class Predictor:
             image: uint8 RGB (H, W, 3), Pillow's image, or a file's path.
             box: (x0, y0, side), the square around the hand: left and upper edge and side in pixels,
                 `crop_margin` times as wide as the joints' larger extent (`cropping.crop_box` makes it of points). It
-                may reach outside the picture. None: the picture's central square, for we have no hand detector.
+                may reach outside the picture; `detect` finds some. None: the picture's central square.
             K: the picture's intrinsics, pixels. Makes `uv_px` a perspective projection, and the joints' axes the
                 camera's for a network of camera-centred targets (`HandPose.axes`).
             hand_scale_m: distance from wrist (joint 0) to middle MCP (joint 9) in metres, about 0.09 for an adult.
@@ -96,6 +98,21 @@ class Predictor:
         crop = cropping.crop_rgb(picture, square, CROP_SIZE_PX)
         joints = self.of_crops(crop[None], mirror)[0]
         return self.place(joints, square, K, hand_scale_m, root_depth_m, side=side)
+
+    def detect(self, image: object) -> list[Detection]:
+        """The hands in a picture, the surest first: boxes for `from_image`, and scores of 0.5 to 1. Needs `detect`.
+
+        Args:
+            image: as of `from_image`.
+
+        Raises:
+            InputError: the extra is not installed, the detector's file is missing or damaged, or the picture cannot be
+                read.
+        """
+        if self._detector is None:
+            self._detector = PalmDetector()
+        grown = self.crop_margin / cropping.MARGIN
+        return [found._replace(box=scaled(found.box, grown)) for found in self._detector(as_picture(image))]
 
     def place(
         self,

@@ -42,6 +42,7 @@ class HandWriter:
 
     Attributes:
         count, unboxed: how many hands came, and how many of them from a central square.
+        without_hand: how many pictures came that show none; they give no line.
         problems: a sentence for what could not be drawn.
 
     Raises:
@@ -50,10 +51,11 @@ class HandWriter:
 
     def __init__(self, folder: Path | None, line_format: str, overlay: bool, turntable: bool):
         self.folder, self.format, self.overlay, self.turntable = folder, line_format, overlay, turntable
-        self.count = self.unboxed = 0
+        self.count = self.unboxed = self.without_hand = 0
         self.problems: list[str] = []
         self._lines: _Lines | None = None
         self._names: set[str] = set()
+        self._drawn: tuple[str, str] | None = None  # the last picture's file, and its overlay's name
         self._film: list[_Turn] | None = None
         self._write_overlay = None
 
@@ -67,11 +69,17 @@ class HandWriter:
             self._lines.close()
 
     def add(self, found: FramePrediction) -> None:
-        """The next hand. Nothing is written before the first.
+        """The next hand, or picture without one. Nothing is written before the first.
 
         Raises:
             OSError: its line cannot be written; those before are kept.
         """
+        if found.hand is None:
+            self.without_hand += 1
+            if self._write_overlay is not None and found.rgb is not None:  # the film keeps its length
+                with self._drawing(found.file):
+                    self._write_overlay(found.rgb, found.time_s or 0.0)
+            return
         if self._lines is None:
             self._lines = _Lines(self.folder and self.folder / f"joints.{self.format}")
             if self.format == "csv":
@@ -104,14 +112,20 @@ class HandWriter:
     def _draw(self, found: FramePrediction) -> None:
         from pmd_jax.predict.overlays import TURNS, overlay, turntable  # loads Matplotlib: only when something is drawn
 
+        assert found.hand is not None
         if self._film is not None:
             if self._write_overlay is not None and found.rgb is not None:
                 self._write_overlay(np.asarray(overlay(found.rgb, found.hand)), found.time_s or 0.0)
             return
+        is_another_hand = self._drawn is not None and self._drawn[0] == found.file and found.box_from == "detected"
         name = self._free_name(Path(found.file).stem)
         if self.overlay:
-            with replacing(self._path("overlays", name + ".png")) as path:
-                overlay(read_picture(found.file), found.hand).save(path, "PNG")
+            first_name = self._drawn[1] if self._drawn is not None and is_another_hand else name
+            file = self._path("overlays", first_name + ".png")
+            picture = read_picture(file if is_another_hand else found.file)
+            with replacing(file) as path:
+                overlay(picture, found.hand).save(path, "PNG")
+            self._drawn = (found.file, first_name)
         if self.turntable:
             first, *others = turntable(np.repeat(found.hand.joints[None], TURNS, 0))
             with replacing(self._path("turntables", name + ".gif")) as path:
@@ -205,8 +219,10 @@ def _csv_line(values: Iterable[Any]) -> str:
 
 def as_record(found: FramePrediction) -> dict[str, Any]:
     """A line of joints.jsonl. Frames and units: `HandPose`."""
+    assert found.hand is not None
     moment = {} if found.frame is None else {"frame": found.frame, "time_s": round(found.time_s or 0.0, 4)}
-    return {"file": found.file, **moment, "box_from": found.box_from, **found.hand.as_dict()}
+    score = {} if found.score is None else {"score": round(found.score, 3)}
+    return {"file": found.file, **moment, "box_from": found.box_from, **score, **found.hand.as_dict()}
 
 
 def columns() -> list[str]:
@@ -219,5 +235,5 @@ def as_row(found: FramePrediction) -> dict[str, Any]:
     """A line of joints.csv: joints in hand scales and pixels; metres are x, y, z times the hand's scale."""
     record = as_record(found)
     joints = np.concatenate([record["joints"], record["uv_px"]], axis=1).ravel().tolist()
-    place = [record["file"], record.get("frame"), record.get("time_s"), *record["box"], found.box_from, found.hand.side]
+    place = [record["file"], record.get("frame"), record.get("time_s"), *record["box"], found.box_from, record["side"]]
     return dict(zip(columns(), [*place, *joints], strict=True))

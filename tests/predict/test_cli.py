@@ -29,6 +29,12 @@ from pmd_jax.runtime.cli import EXIT_BAD_INPUT
 BOX = "100,40,128"
 
 
+@pytest.fixture(autouse=True)
+def no_detector(monkeypatch):
+    """As without the extra: the tiny network is to see what it is told to."""
+    monkeypatch.setattr(cli, "is_installed", lambda: False)
+
+
 @pytest.fixture
 def command(tiny_export, capfd):
     """Runs it with the tiny network; gives exit code, standard output and standard error."""
@@ -116,7 +122,7 @@ def test_without_a_folder_lines_go_to_the_standard_output(command, folder):
     code, output, said = command(folder / "a.png", folder / "c.png")
     assert code == 0
     assert [json.loads(line)["box"] for line in output.splitlines()] == [[40, 0, 240]] * 2
-    assert "2 of 2 had no box, and there is no hand detector" in said
+    assert "2 of 2 had no box, and the hand detector is not installed" in said
 
 
 def test_csv(command, folder, tmp_path):
