@@ -78,6 +78,9 @@ METHODS = {
     "depth_teacher_plus": Method("Depth teacher plus", modality="depth", pool="attention"),
     "rgb_baseline_plus": Method("RGB baseline plus", pool="attention"),
     "pmd_net_plus": Method("PMD-Net plus", distils=True, pool="attention"),
+    "pmd_net_plus_unlabelled": Method(
+        "PMD-Net plus + samples without labels", distils=True, pool="attention", unlabelled=True
+    ),
     "depth_teacher_heatmap": Method("Depth teacher with heatmaps", modality="depth", pool="heatmap"),
     "pmd_net_heatmap": Method("PMD-Net with heatmaps", distils=True, pool="heatmap"),
 }
