@@ -18,6 +18,7 @@ from pmd_jax.config.schema import (
     ModelConfig,
     OptimConfig,
     TeacherConfig,
+    UnlabelledConfig,
 )
 from pmd_jax.config.serialization import config_hash, differences, from_dict, to_dict
 from pmd_jax.config.validation import validate
@@ -33,6 +34,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "TeacherConfig",
+    "UnlabelledConfig",
     "config_hash",
     "cropped_without_joints",
     "differences",

@@ -69,3 +69,18 @@ def info(dataset: str) -> DatasetInfo:
 def cropped_without_joints(dataset_config: str) -> bool:
     """Whether a data set's configuration of this name has crops that need no joints: its ending says so."""
     return dataset_config.endswith("mask_box")
+
+
+def scenes(dataset: str, dataset_config: str) -> str:
+    """What the samples of a configuration show, whatever their crops go around: "rendered_hands/large", say."""
+    name = (
+        dataset_config.removesuffix("mask_box").removesuffix("_")
+        if cropped_without_joints(dataset_config)
+        else dataset_config
+    )
+    return f"{dataset}/{name or 'default'}"
+
+
+def cropped_around_joints(dataset: str, dataset_config: str) -> bool:
+    """Whether the crops are known to be made of the joints. Of other people's data sets we cannot know."""
+    return dataset in KNOWN and not cropped_without_joints(dataset_config)

@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 
 
 @dataclass
+class UnlabelledConfig:
+    """Of it the students with `unlabelled` in their name see RGB and depth alone, whether it has labels or not."""
+
+    dataset: str = ""  # its builder, in data_dir and manual_dir as the other one; "" = there is no second data set
+    dataset_config: str = "mask_box"  # one of that builder's configurations, with crops that need no joints
+    split: str = "train"  # what is learnt from; figures are made of its "test" split, where that has labels
+
+
+@dataclass
 class DataConfig:
     """Which samples are read, which are held out, and which keep their labels."""
 
@@ -24,6 +33,7 @@ class DataConfig:
     unlabelled_share: float = 0.0  # of each batch, for methods that use unlabelled samples; 0 = as they come
     depth_origin: str = "root"  # where the depth input counts from: the true "root", or what the "map" itself shows
     eval_split: str = "test"  # what the final table reads: "test" or "validation"
+    unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)  # a second data set, without labels
 
 
 @dataclass
@@ -145,6 +155,7 @@ class Config:
     name: str = "default"  # the run's folder under runs/ unless --workdir says otherwise
     rows: tuple[str, ...] = ("depth_teacher", "rgb_baseline", "pmd_net")  # what to train, in order: names of `METHODS`
     seed: int = 0  # of all random draws: weights, order of the samples, augmentation, which labels are kept
+    start_from: str = ""  # a finished RGB network whose weights the students begin with (export or run folder)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -6,11 +6,14 @@ import math
 from typing import Any
 
 from pmd_jax.config.backbones import BACKBONES, CROP_SIZE_PX
-from pmd_jax.config.datasets import KNOWN, WRIST_RULES, cropped_without_joints, info
+from pmd_jax.config.datasets import KNOWN, WRIST_RULES, cropped_around_joints, info
 from pmd_jax.config.methods import METHODS
 from pmd_jax.config.schema import TARGET_FRAMES, Config, EvaluationConfig, OptimConfig
 from pmd_jax.runtime.errors import ConfigError
 
+_AROUND_JOINTS = (
+    "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
+)
 _AUGMENT_LIMITS = {
     "box_shift": (0, 0.1),
     "box_scale": (1, 1.25),
@@ -72,6 +75,7 @@ def validate(config: Config) -> None:
         _validate_optim(where, optim)
     _validate_evaluation(config.evaluation, config.data.dataset)
     _validate_labels(config)
+    _validate_second(config)
     split = config.data.eval_split
     _require(split in ("test", "validation"), "data.eval_split", split, "choose test or validation")
     _require(config.data.train_samples >= 0, "data.train_samples", config.data.train_samples, "choose 0 (all) or more")
@@ -136,9 +140,25 @@ def _validate_labels(config: Config) -> None:
     needs_map = any(METHODS[row].unlabelled for row in config.rows)
     remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
     _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
-    around_joints = data.dataset in KNOWN and not cropped_without_joints(data.dataset_config)
-    remedy = "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
-    _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, remedy)
+    around_joints = cropped_around_joints(data.dataset, data.dataset_config)
+    _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, _AROUND_JOINTS)
+
+
+def _validate_second(config: Config) -> None:
+    """Nothing of the second data set may rest on joints; and who starts from a finished network sees RGB."""
+    data, second = config.data, config.data.unlabelled
+    _require(second.split in ("train", "test"), "data.unlabelled.split", second.split, "choose train or test")
+    is_there = second.dataset != ""
+    remedy = f"the pairs of {second.dataset} are used without their labels and have no root: choose map"
+    _require(data.depth_origin == "map" or not is_there, "data.depth_origin", data.depth_origin, remedy)
+    around_joints = cropped_around_joints(second.dataset, second.dataset_config)
+    _require(not around_joints, "data.unlabelled.dataset_config", second.dataset_config, _AROUND_JOINTS)
+    same = (second.dataset, second.dataset_config, second.split) == (data.dataset, data.dataset_config, "train")
+    remedy = "these samples are the labelled ones: name another data set; config.data.labelled leaves labels out"
+    _require(not same, "data.unlabelled.dataset", second.dataset, remedy)
+    has_student = any(METHODS[row].modality == "rgb" for row in config.rows)
+    remedy = "students begin with it, and config.rows has none: add one, or leave it empty"
+    _require(has_student or config.start_from == "", "start_from", config.start_from, remedy)
 
 
 def _validate_evaluation(protocol: EvaluationConfig, dataset: str) -> None:

@@ -44,10 +44,11 @@ def subsample_labels(columns: Columns, wanted: float, seed: int) -> Columns:
     draws = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in columns.key[labelled]]
     kept = np.zeros(len(columns), bool)
     kept[labelled[sorted(range(len(labelled)), key=draws.__getitem__)[:count]]] = True
-    return _without_labels(columns, ~kept)
+    return without_labels(columns, ~kept)
 
 
-def _without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
+def without_labels(columns: Columns, where: Bool[np.ndarray, " n"]) -> Columns:
+    """The samples without the labels of some of them, and without what rests on these."""
     xyz, uv, origin = columns.xyz.copy(), columns.uv.copy(), columns.depth_origin_m.copy()
     xyz[where], uv[where], origin[where] = np.nan, np.nan, np.nan
     visible, is_left = columns.visible & ~where[:, None], columns.is_left & ~where
@@ -65,7 +66,7 @@ def training_subset(row: Method, columns: Columns) -> Columns:
     if row.unlabelled and has_label.all():
         raise ConfigError(
             f"{row.title} learns from samples without labels, and all {len(columns)} have theirs: set "
-            f"config.data.labelled below that, or leave the row out."
+            "config.data.labelled below that, name a second data set (config.data.unlabelled), or leave the row out."
         )
     part = columns if row.unlabelled or has_label.all() else columns.take(np.flatnonzero(has_label))
     if row.needs_depth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmd_jax.runtime.errors import DataError
+from pmd_jax.runtime.files import read_text
 
 PREPARED_KEYS = ("rgb", "depth", "xyz", "uv", "visible", "K", "is_left", "key")  # of every data set
 REMEDY = "delete the folder and prepare it again with `python -m pmd_jax.prepare`"
@@ -48,6 +50,14 @@ def read_records(folder: Path, split: str) -> Records:
             raise _said(folder, split, error) from error
 
     return Records(count, examples())
+
+
+def has_split(folder: Path, split: str) -> bool:
+    """Whether a prepared data set has a split of this name, and samples in it; by its description alone."""
+    described = json.loads(read_text(folder / "dataset_info.json"))
+    return any(
+        one["name"] == split and any(map(int, one.get("shardLengths", ()))) for one in described.get("splits", ())
+    )
 
 
 def empty_columns(records: Records, example: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -22,11 +22,15 @@ from pmd_jax.runtime import sharding
 from pmd_jax.runtime.distributed import compile_together
 
 
+def pose_step(network: Network, modality: str, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
+    """Joints as the network says them: root-relative, in hand scales, the camera's axes. No label is looked at."""
+    pose = network.evaluate(weights, images_of(to_inputs(batch), modality)).pose
+    return from_ray(pose, batch.K, batch.rgb.shape[1]) if network.frame == "ray" else pose
+
+
 def predict_step(network: Network, modality: str, weights: Weights, batch: Batch) -> Float[Array, "b 21 3"]:
     """Joints in metres in the camera frame, with the true root and scale (the paper's protocol, section 4.2)."""
-    pose = network.evaluate(weights, images_of(to_inputs(batch), modality)).pose
-    if network.frame == "ray":
-        pose = from_ray(pose, batch.K, batch.rgb.shape[1])
+    pose = pose_step(network, modality, weights, batch)
     return hand.denormalise(hand.normalise(batch.xyz)._replace(pose=pose)).astype(jnp.float32)
 
 
@@ -84,11 +88,19 @@ def predict(
         weights: on the mesh.
         batch: samples at once, over all devices.
     """
-    said = outputs_of(_prediction(network, modality, mesh), [weights], columns, batch, mesh)
+    said = outputs_of(_compiled(predict_step, network, modality, mesh), [weights], columns, batch, mesh)
+    return np.concatenate([poses for (poses,) in said])
+
+
+def predict_poses(
+    network: Network, modality: str, weights: Weights, columns: Columns, batch: int, mesh: Mesh
+) -> Float[np.ndarray, "n 21 3"]:
+    """As `predict`, of samples that need not have labels: root-relative joints in hand scales."""
+    said = outputs_of(_compiled(pose_step, network, modality, mesh), [weights], columns, batch, mesh)
     return np.concatenate([poses for (poses,) in said])
 
 
 @functools.lru_cache(maxsize=8)
-def _prediction(network: Network, modality: str, mesh: Mesh) -> Step:
+def _compiled(step: Callable, network: Network, modality: str, mesh: Mesh) -> Step:
     """Compiled once a run for each structure: JAX's cache on disk is written by process 0 and read by it alone."""
-    return compile_outputs(functools.partial(predict_step, network, modality), mesh)
+    return compile_outputs(functools.partial(step, network, modality), mesh)

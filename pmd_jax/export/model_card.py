@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pmd_jax.config import AugmentConfig, config_hash, cropped_without_joints
-from pmd_jax.config.datasets import KNOWN
+from pmd_jax.config.datasets import KNOWN, info
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import hand
 from pmd_jax.evaluate import metrics
@@ -63,6 +63,7 @@ def render(exported: SavedModel, summary: dict[str, Any], records: dict[str, Any
         auc_range=auc_range,
         augmentation=_augmentation(config.augment, method.replaces),
         source=KNOWN.get(config.data.dataset),
+        second=info(config.data.unlabelled.dataset) if config.data.unlabelled.dataset else None,
         protocol=metrics.protocol_name(config.evaluation, config.data.dataset, config.data.dataset_config),
         crop_margin=exported.crop_margin,
         target_frame=config.model.target_frame,

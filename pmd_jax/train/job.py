@@ -7,23 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
 from pmd_jax.config import Config, to_dict, validate
-from pmd_jax.config.methods import METHODS
+from pmd_jax.config.methods import METHODS, Method
 from pmd_jax.data import cropping
 from pmd_jax.data.labels import training_subset
 from pmd_jax.evaluate import metrics
 from pmd_jax.evaluate.predictions import predict
 from pmd_jax.models import saved_model
-from pmd_jax.models.network import build
+from pmd_jax.models.network import Weights, build
 from pmd_jax.models.resnet import parameter_count
 from pmd_jax.runtime import digest, distributed, ending, files, preemption, sharding
 from pmd_jax.runtime.environment import code_digest, versions
 from pmd_jax.runtime.preemption import Stop
-from pmd_jax.train import continuation
+from pmd_jax.train import continuation, pictures
 from pmd_jax.train.loop import TrainingTask, TrainResult, train_method
 from pmd_jax.train.optim import optimizer
 from pmd_jax.train.splits import (
@@ -35,8 +37,10 @@ from pmd_jax.train.splits import (
     check_seen,
     describe,
     prepare_once,
+    prepare_unlabelled,
     read_splits,
 )
+from pmd_jax.train.start import Start, read_start
 from pmd_jax.train.state import create_state
 from pmd_jax.train.step import Recipe
 from pmd_jax.train.teacher import Teachers
@@ -62,6 +66,7 @@ class Job:
     teachers: Teachers
     splits: Splits
     stop: Stop
+    start: Start | None = None  # what the students begin with
 
 
 def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[str, Any]:
@@ -83,17 +88,19 @@ def run(config: Config, workdir: Path, *, new_schedule: bool = False) -> dict[st
         sharding.check_batch(config.eval_batch, mesh, "eval_batch")
         sharding.check_batch(config.optim.batch, mesh, "optim.batch")
         sharding.check_batch(config.teacher.optim.batch, mesh, "teacher.optim.batch")
-        teachers = Teachers(config, workdir, mesh)  # before hours of preparation
+        teachers, start = Teachers(config, workdir, mesh), read_start(config, mesh)  # before hours of preparation
         if distributed.is_primary():
             continuation.check_workdir(config, workdir, methods_to_train(config), new_schedule)
-        folder = prepare_once(config)
-        splits = read_splits(config, folder)
-        check_labels(config, splits.train, teachers)
+        folder, second = prepare_once(config), prepare_unlabelled(config)
+        splits = read_splits(config, folder, second)
+        check_labels(config, splits, teachers)
         check_seen(config, splits)
         check_augmentation(config, splits.train)
-        samples = describe(folder, splits)
+        samples = describe(folder, splits, second)
+        if start is not None:
+            samples["weights to start from"] = start.digest
         distributed.require_same("prepared samples", samples)
-        job = Job(config, workdir, mesh, teachers, splits, stop)
+        job = Job(config, workdir, mesh, teachers, splits, stop, start)
         with owned(workdir):
             started = now()
             missing, changes = _begin(job, samples, new_schedule)
@@ -161,12 +168,13 @@ def finish_method(job: Job, name: str, changes: list[dict[str, Any]]) -> None:
     saved_model.save(folder / "export", name, config, weights, labels, margin)
     test = job.splits.test
     predicted = predict(task.recipe.network, method.modality, weights, test, config.eval_batch, job.mesh)
+    beside = _on_start(job, method) | _on_unlabelled(job, task, weights)
     job.stop.check(f"after the training of {name}")
     if distributed.is_primary():
         with files.replacing(folder / "predictions.npz") as partial, partial.open("wb") as file:
             np.savez_compressed(file, xyz_m=predicted, key=test.key.astype(str))
         result = _result(task, trained, predicted, job)
-        digest.write_json(folder / "result.json", {**result, **continuation.recorded(changes)})
+        digest.write_json(folder / "result.json", {**result, **beside, **continuation.recorded(changes)})
     distributed.barrier(f"the results of {name}")
 
 
@@ -175,6 +183,8 @@ def _task(job: Job, name: str) -> TrainingTask:
     config, method = job.config, METHODS[name]
     optim = config.teacher.optim if method.modality == "depth" else config.optim
     network, weights = build(config, method, config.seed)
+    if job.start is not None and method.modality == "rgb":
+        weights = jax.tree.map(jnp.array, job.start.weights)  # a copy: the step takes away what it is given
     recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema)
     part = training_subset(method, job.splits.train)
     teacher = job.teachers.of(method)
@@ -184,6 +194,28 @@ def _task(job: Job, name: str) -> TrainingTask:
         curve = functools.partial(validation_figures, recipe, job.splits.validation, config, job.mesh)
     state = create_state(weights, recipe.optimizer, optim.ema)
     return TrainingTask(name, recipe, state, outputs, part, optim, curve)
+
+
+def _on_start(job: Job, method: Method) -> dict[str, Any]:
+    """What the network that a student began with reaches on the run's own test samples; nothing where there is none."""
+    if job.start is None or method.modality != "rgb":
+        return {}
+    start, test = job.start, job.splits.test
+    predicted = predict(start.network, "rgb", start.weights, test, job.config.eval_batch, job.mesh)
+    named = {"source": start.source, "title": start.title, "digest": start.digest}
+    return {"start": {**named, **metrics.evaluate(predicted, test.xyz, job.config.evaluation)}}
+
+
+def _on_unlabelled(job: Job, task: TrainingTask, weights: Weights) -> dict[str, Any]:
+    """What a trained method says of the second data set's pictures; nothing where there is none."""
+    shown, method = pictures.pictures_of(job.splits), task.recipe.method
+    if shown is None:
+        return {}
+    trained = task.recipe.network, method.modality, weights
+    poses = pictures.poses_on(shown, trained, job.start, job.teachers.of(method), job.config, job.mesh)
+    if distributed.is_primary():
+        pictures.write_poses(job.workdir / task.name, poses, shown)
+    return {"unlabelled": pictures.figures(poses, shown, job.splits, job.config)}
 
 
 def _result(
@@ -212,6 +244,8 @@ def _report(job: Job, started: str, changes: list[dict[str, Any]]) -> dict[str, 
         results = collect_results(job.config, workdir, started, changes)
         saved_model.copy(workdir / results["exported_row"] / "export", workdir / "export")
         write_examples(job.config, workdir, job.splits.test)
+        if (shown := pictures.pictures_of(job.splits)) is not None:
+            pictures.write_examples(workdir, results["exported_row"], shown)
         digest.write_json(workdir / "results.json", results)
         from pmd_jax.viz import report  # Matplotlib takes a second to import, and the first step need not wait for it
 

@@ -74,13 +74,17 @@ def imitation_loss(student: Prediction, teacher: Prediction, config: LossConfig)
     """Eq. 3: weighted L1 distances of the features and of each head's second last layer.
 
     A joint head has one second last layer; it takes the three heads' weight together (docs/paper.md). Beyond the paper:
-    the teacher's maps and its pose, where they weigh anything.
+    the teacher's maps and its pose, where they weigh anything. A teacher of another width has another feature, which
+    then weighs nothing (`pmd_jax.train.teacher`).
     """
-    feature = jnp.mean(jnp.sum(jnp.abs(student.feature - teacher.feature), axis=-1))
+    metrics, of_feature = {}, 0.0
+    if student.feature.shape == teacher.feature.shape:
+        metrics["distill/feature"] = jnp.mean(jnp.sum(jnp.abs(student.feature - teacher.feature), axis=-1))
+        of_feature = config.lambda_feature * metrics["distill/feature"]
     hidden = jnp.mean(jnp.sum(jnp.abs(student.hidden - teacher.hidden), axis=-1), axis=0)
     weights = jnp.asarray(config.lambda_hidden if hidden.shape[0] == 3 else [sum(config.lambda_hidden)])
-    loss = config.lambda_feature * feature + jnp.sum(weights * hidden)
-    metrics = {"distill/feature": feature, "distill/hidden": jnp.sum(hidden)}
+    loss = of_feature + jnp.sum(weights * hidden)
+    metrics["distill/hidden"] = jnp.sum(hidden)
     if config.lambda_maps > 0 and student.maps is not None:
         assert teacher.maps is not None, "looked up in a table, which holds none"
         metrics["distill/maps"] = jnp.mean(map_divergence(student.maps, teacher.maps))

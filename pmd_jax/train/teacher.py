@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
-from pmd_jax.config import Config
+from pmd_jax.config import Config, ModelConfig
+from pmd_jax.config.datasets import scenes
 from pmd_jax.config.methods import METHODS, Method, needed_teachers
 from pmd_jax.data.dataset import Columns
 from pmd_jax.models.network import Network, Weights, build
@@ -18,6 +20,7 @@ from pmd_jax.runtime import sharding
 from pmd_jax.runtime.errors import CheckpointError, InputError
 from pmd_jax.runtime.files import given_path
 from pmd_jax.runtime.orbax_io import load_tree
+from pmd_jax.runtime.packaged import find
 from pmd_jax.runtime.preemption import Stop
 from pmd_jax.train import teacher_cache
 from pmd_jax.train.teacher_outputs import ComputedOutputs, TeacherOutputs
@@ -32,6 +35,8 @@ class Teacher(NamedTuple):
         folder: its export.
         network, weights: the weights lie whole on each device.
         labels: keys of the samples whose labels it was trained on; None where it does not say.
+        model: its architecture; None: that of the run.
+        trained_on: what these samples show (`datasets.scenes`).
     """
 
     name: str
@@ -40,6 +45,8 @@ class Teacher(NamedTuple):
     network: Network
     weights: Weights
     labels: frozenset[str] | None
+    model: ModelConfig | None = None
+    trained_on: str = ""
 
     def outputs_of(
         self, student: Method, columns: Columns, config: Config, mesh: Mesh, workdir: Path, stop: Stop
@@ -56,6 +63,7 @@ class Teacher(NamedTuple):
         if not teacher_cache.pays(config, student, len(columns)):
             return ComputedOutputs(self.weights, self.network)
         folder = teacher_cache.home(self.folder, workdir / self.name)
+        config = config if self.model is None else replace(config, model=self.model)
         return teacher_cache.table_of(self.network, self.weights, columns, config, folder, mesh, stop)
 
     def check_labels(self, columns: Columns) -> None:
@@ -83,6 +91,27 @@ class Teacher(NamedTuple):
                 f"{has_label.sum()} of {len(columns)}), first {foreign[0]}; {remedy}."
             )
 
+    def check_hidden(self, hidden: Iterable[str]) -> None:
+        """Refuses a teacher from elsewhere that has seen labels which this run does without; others are its own affair.
+
+        Args:
+            hidden: keys of the samples that the run holds out, or uses without their labels.
+
+        Raises:
+            InputError: it has seen some of them, or does not say which labels it has seen.
+        """
+        if self.labels is None:
+            raise InputError(
+                f"The teacher of {self.source} does not say which labels it was trained on: train it again, or leave "
+                "config.teacher.checkpoint empty."
+            )
+        if seen := sorted(self.labels.intersection(hidden)):
+            raise InputError(
+                f"The teacher of {self.source} was trained on {len(seen)} labels of samples that this run holds out or "
+                f"uses without their labels, first {seen[0]}: name another teacher, or leave config.teacher.checkpoint "
+                "empty to train one."
+            )
+
 
 def load_teacher(source: str | Path, name: str, config: Config, where: jax.sharding.Sharding) -> Teacher:
     """A finished teacher, from its export folder or from the folder of the run that trained it.
@@ -90,25 +119,31 @@ def load_teacher(source: str | Path, name: str, config: Config, where: jax.shard
     Args:
         source: `config.teacher.checkpoint`, or the export of a teacher that this run trained.
         name: of the teacher's method.
-        config: of this run: the teacher's architecture must be the same.
+        config: of this run: the teacher's architecture must be the same, but for width and blocks where its feature is
+            not imitated (`config.loss.lambda_feature` = 0).
         where: the weights are to live.
 
     Raises:
         CheckpointError: missing, truncated, not a depth teacher, or of another shape (names every differing path).
     """
-    folder = _find(source, name, config)
+    folder, trained = _find(source, name, config)
     require_readable(folder)
-    network, expected = build(config, METHODS[name], seed=0)
+    model = config.model
+    if config.loss.lambda_feature == 0:
+        model = replace(model, width=trained.model.width, blocks=trained.model.blocks)
+    network, expected = build(replace(config, model=model), METHODS[name], seed=0)
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), expected._asdict())
     weights = Weights(**load_tree(folder / WEIGHTS, abstract))
     listed = folder / LABELS_FILE
     keys = listed.read_text(encoding="utf-8", errors="replace").splitlines() if listed.is_file() else None
-    return Teacher(name, str(source), folder, network, weights, None if keys is None else frozenset(keys))
+    labels = None if keys is None else frozenset(keys)
+    trained_on = scenes(trained.data.dataset, trained.data.dataset_config)
+    return Teacher(name, str(source), folder, network, weights, labels, model, trained_on)
 
 
-def _find(source: str | Path, name: str, config: Config) -> Path:
-    """The export folder of a finished teacher; arguments and errors as `load_teacher`."""
-    given = given_path(source)
+def _find(source: str | Path, name: str, config: Config) -> tuple[Path, Config]:
+    """The export folder of a finished teacher, and its configuration; arguments and errors as `load_teacher`."""
+    given = find(given_path(source))
     candidates = [given, given / "export", given / name / "export"]
     found = [(folder, describe(folder)) for folder in candidates if (folder / DESCRIPTION).is_file()]
     # A run's own export is its student; its teacher's lies one folder deeper.
@@ -134,7 +169,7 @@ def _find(source: str | Path, name: str, config: Config) -> Path:
             f"config.model.target_frame = {config.model.target_frame!r}, but the teacher of {source} was trained with "
             f"{trained.model.target_frame!r}, so on poses in other axes: use the same, or train a teacher."
         )
-    return folder
+    return folder, trained
 
 
 class Teachers:

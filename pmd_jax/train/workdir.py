@@ -74,6 +74,7 @@ def collect_results(config: Config, workdir: Path, started: str, changes: list[d
         "dataset": f"{config.data.dataset}/{config.data.dataset_config}",
         "split": config.data.eval_split,
         "protocol": protocol(config),
+        **_beside(config),
         "exported_row": exported,
         "command": " ".join(["python -m pmd_jax.main", *sys.argv[1:]]),
         "hardware": hardware(),
@@ -85,6 +86,14 @@ def collect_results(config: Config, workdir: Path, started: str, changes: list[d
         **continuation.recorded(changes),
         "rows": rows,
     }
+
+
+def _beside(config: Config) -> dict[str, Any]:
+    """What results.json says of a second data set, and of what the students began with; nothing where there is none."""
+    second, said = config.data.unlabelled, {}
+    if second.dataset:
+        said["unlabelled"] = {"dataset": f"{second.dataset}/{second.dataset_config}", "split": second.split}
+    return said | ({"start_from": config.start_from} if config.start_from else {})
 
 
 def has_result(path: Path) -> bool:
@@ -146,7 +155,25 @@ def table(results: dict[str, Any]) -> str:
             f"{row['title']:{width}}  {row['epe_mm']:6.2f}  {row['epe_median_mm']:6.2f}  {row[auc]:{len(auc_head)}.3f}"
             f"  {labels:>6}  {without:>7}  {row['parameters']:10,}  {row['images_per_s']:8.0f}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_on_unlabelled(results["rows"], width)])
+
+
+def _on_unlabelled(rows: dict[str, Any], width: int) -> list[str]:
+    """The lines of a second data set, if there is one: distances to the teacher in shares of the hand's scale."""
+    lines = []
+    for row in rows.values():
+        if (found := row.get("unlabelled")) is None:
+            continue
+        lines = lines or ["", f"{found['dataset']}, {found['split']} split; {found['protocol']}"]
+        for name, each in (
+            (row["title"], found),
+            ("  before", found.get("before")),
+            ("  its teacher", found.get("teacher")),
+        ):
+            figures = {"EPE mm": "epe_mm", "distance to the teacher": "to_teacher_scales"}
+            cells = [f"{head} {each[key]:.3g}" for head, key in figures.items() if key in each] if each else []
+            lines += [f"{name:{width}}  {', '.join(cells)}"] if cells else []
+    return lines
 
 
 def now() -> str:

@@ -39,13 +39,15 @@ def pose_grid(
     K: Float[np.ndarray, "n 3 3"],
     true_m: Float[np.ndarray, "n 21 3"],
     predicted_m: Mapping[str, Float[np.ndarray, "n 21 3"]],
+    truth: str = "Ground truth",
 ) -> Figure:
     """Pictures on top, then a row of skeletons for each method, the truth last (paper, figure 7).
 
     Poses are metres in the camera frame. Each skeleton is drawn on the crop and from `VIEWPOINTS`, there over the truth
-    in grey; all views of one hand share one scale. The number below a prediction is its own error in mm.
+    in grey; all views of one hand share one scale. The number below a prediction is its own error in mm. What counts as
+    the truth is named by `truth`.
     """
-    rows = [*predicted_m.items(), ("Ground truth", true_m)]
+    rows = [*predicted_m.items(), (truth, true_m)]
     panels = 1 + len(VIEWPOINTS)
     shape = (1 + len(rows), len(rgb) * panels)
     figure = Figure(figsize=(0.6 + 1.05 * shape[1], 0.2 + 1.2 * shape[0]))

@@ -30,6 +30,8 @@ GRIDS = 2
 TURNABLE_EXAMPLES = 12  # hands in the interactive view
 OCCLUSION_EXAMPLES = 6
 _EXAMPLE_ARRAYS = {"rgb": (4, 3), "depth": (3, None), "xyz_m": (3, 3), "K": (3, 3), "key": (1, None)}  # rank, last axis
+_SECOND = {"before": "Student before", "after": "Student after", "teacher": "Teacher, on depth", "true": "Ground truth"}
+_SECOND_ARRAYS = {"rgb": (4, 3), "depth": (3, None), "K": (3, 3), "after": (3, 3)}
 _OCCLUSION_ARRAYS = {"occlusion_before": (4, 3), "occlusion_after": (4, 3), "occlusion_block": (2, 3)}
 
 
@@ -63,6 +65,7 @@ def render(workdir: Path) -> str:
         config=_flatten(_read_config(workdir / "config.json")),
         **_curve_figures(workdir / "metrics.jsonl", titles),
         **_example_figures(workdir / "examples.npz", titles),
+        second=_second(workdir / "unlabelled_examples.npz", results),
     )
 
 
@@ -230,6 +233,46 @@ def _example_figures(path: Path, titles: Mapping[str, str]) -> dict[str, Any]:
         blocks = [arrays[name][:OCCLUSION_EXAMPLES] for name in _OCCLUSION_ARRAYS]
         found["occlusion"] = _png(panels.occlusion_examples(*blocks))
     return missing | found
+
+
+def _second(path: Path, results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The section of the second data set: its figures, and pictures of it where they were left; None without one."""
+    found = results["rows"].get(results.get("exported_row"), {}).get("unlabelled")
+    if not isinstance(found, dict):
+        return None
+    networks = {"before": found.get("before"), "after": found, "teacher": found.get("teacher")}
+    keys = {"epe_mm": "{:.2f}", "epe_median_mm": "{:.2f}", "to_teacher_scales": "{:.3f}"}
+    table = [
+        [_SECOND[name], *(form.format(said[key]) if key in said else "–" for key, form in keys.items())]
+        for name, said in networks.items()
+        if isinstance(said, dict)
+    ]
+    section = {"found": found, "table": table, "grids": [], "truth": "", "note": ""}
+    try:
+        arrays = read_arrays(path)
+    except InputError as error:
+        return section | {"note": f"There are no pictures of it ({error})."}
+    if not _complete(arrays, _SECOND_ARRAYS):
+        return section | {"note": "unlabelled_examples.npz holds no complete set of pictures and poses."}
+    truth = next(name for name in ("true", "teacher", "after") if name in arrays)
+    evenly = int(arrays["evenly"])
+    kinds = {
+        "Spread evenly.": range(evenly),
+        "Where student and teacher disagree most.": range(evenly, len(arrays["rgb"])),
+    }
+    grids = [(caption, _second_grids(arrays, truth, hands)) for caption, hands in kinds.items() if hands]
+    return section | {"grids": grids, "truth": _SECOND[truth]}
+
+
+def _second_grids(arrays: Mapping[str, np.ndarray], truth: str, hands: range) -> list[str]:
+    """Figures of some pictures, each as many as a page is wide."""
+    drawn = []
+    for start in hands[::GRID_EXAMPLES]:
+        part = slice(start, min(start + GRID_EXAMPLES, hands.stop))
+        shown = {_SECOND[name]: arrays[name][part] for name in _SECOND if name in arrays and name != truth}
+        rgb, depth, K, true_m = (arrays[name][part] for name in ("rgb", "depth", "K", truth))
+        drawn.append(_png(panels.pose_grid(rgb, depth, K, true_m, shown, _SECOND[truth])))
+    return drawn
 
 
 def _complete(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, int | None]]) -> bool:

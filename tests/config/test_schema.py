@@ -11,6 +11,7 @@ from conftest import small_config
 
 from pmd_jax.config import Config, LossConfig, config_hash, differences, from_dict, to_dict, validate
 from pmd_jax.config.methods import METHODS
+from pmd_jax.config.presets import with_fields
 from pmd_jax.runtime.errors import ConfigError
 
 
@@ -56,6 +57,7 @@ LIMITS = [
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
     ("data.labelled", (-1.0, 1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 2.0, 3000.0), "0 for all (not 1)"),
     ("data.unlabelled_share", (-0.1, 1.0, float("nan")), (0.0, 0.9), "choose 0 (as they come) to below 1"),
+    ("data.unlabelled.split", ("validation", ""), ("train", "test"), "choose train or test"),
     ("data.depth_origin", ("wrist", ""), ("root", "map"), "choose from root, map"),
     ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
     ("evaluation.auc_from_mm", (-1.0, float("nan"), float("inf")), (0.0, 49.9), "choose a number ≥ 0"),
@@ -104,6 +106,39 @@ def test_samples_without_labels_need_crops_without_joints(dataset):
     validate(config)
     config.rows, config.data.dataset = ("pmd_net_unlabelled",), "my_hands"
     validate(config)
+
+
+def two_data_sets() -> Config:
+    config = changed("data.unlabelled.dataset", "rendered_hands")
+    config.rows, config.data.depth_origin = ("pmd_net_unlabelled",), "map"
+    config.data.dataset_config, config.data.unlabelled.dataset_config = "large_mask_box", "mask_box"
+    return config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("data.depth_origin", "root", "depth_origin = 'root': .* no root: choose map"),
+        ("data.unlabelled.dataset_config", "large", "unlabelled.dataset_config = 'large': .* from the joints"),
+        ("data.unlabelled.dataset_config", "large_mask_box", "these samples are the labelled ones: name another"),
+    ],
+)
+def test_nothing_of_a_second_data_set_rests_on_joints(field, value, sentence):
+    config = two_data_sets()
+    validate(config)
+    with pytest.raises(ConfigError, match=sentence):
+        validate(with_fields(config, {field: value}))
+    if field == "data.depth_origin":  # for students that learn from the labelled samples alone, too
+        with pytest.raises(ConfigError, match="the pairs of rendered_hands are used without their labels"):
+            validate(with_fields(config, {field: value, "rows": ("pmd_net",)}))
+
+
+def test_a_depth_teacher_alone_starts_from_nothing():
+    validate(changed("start_from", "runs/other"))
+    with pytest.raises(
+        ConfigError, match=r"start_from = 'runs/other': students begin with it, and config\.rows has none"
+    ):
+        validate(with_fields(changed("start_from", "runs/other"), {"rows": ("depth_teacher",)}))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 from conftest import redescribe, small_config, write_export
 
 import pmd_jax
-from pmd_jax.config import DataConfig, config_hash
+from pmd_jax.config import DataConfig, UnlabelledConfig, config_hash
 from pmd_jax.export import cli, model_card, verify
 from pmd_jax.export.formats import Format
 from pmd_jax.models import saved_model
@@ -166,6 +166,20 @@ def test_the_card_of_few_labels_and_crops_without_joints(exported, without_label
     assert words in card
     assert "made from the true outline of the hand" in card
     assert "true joints" not in card
+    assert "| without labels |" not in card
+
+
+def test_the_card_names_the_data_set_that_was_learnt_from_without_labels(exported):
+    network = saved_model.read(exported)
+    config = dataclasses.replace(network.config)
+    config.data = DataConfig(dataset_config="mask_box", unlabelled=UnlabelledConfig("my_hands"))
+    summary, records = (json.loads((exported / name).read_text()) for name in ("export.json", "results.json"))
+    records["rows"]["rgb_baseline"]["unlabelled"] = {"split": "test", "epe_mm": 21.5}
+    card = model_card.render(network._replace(config=config), summary, records)
+    assert (
+        "| without labels | my_hands, configuration `mask_box`, train split; EPE on its test split 21.50 mm |" in card
+    )
+    assert "measured on rendered hands only" not in card
 
 
 def test_an_export_can_be_exported_again(exported, tmp_path):

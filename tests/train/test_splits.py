@@ -45,7 +45,7 @@ def test_backgrounds_are_told_by_depth(columns):
 def test_a_job_looks_before_it_writes_anything(columns, tmp_path, monkeypatch):
     without = replace(columns, K=np.zeros_like(columns.K))
     monkeypatch.setattr(job, "prepare_once", lambda config: tmp_path)
-    monkeypatch.setattr(job, "read_splits", lambda config, folder: Splits(without, None, without))
+    monkeypatch.setattr(job, "read_splits", lambda config, folder, second: Splits(without, None, without))
     config = small_config(rows=("rgb_baseline",), augment=AugmentConfig(rotation_deg=30.0))
     with pytest.raises(DataError, match="48 of 48 training samples have no camera matrix K"):
         job.run(config, tmp_path / "run")
