@@ -104,9 +104,9 @@ def test_frames_without_labels(own_data):
     """The page's builder with the changes that the page describes; nothing of such a frame needs a joint."""
     code = python_of("your_data.md")
     for before, after in (
-        ("margin=1.5,", "margin=1.5,\n                mask=nearest_segment(depth_m),"),
+        ("margin=1.5,", 'margin=1.5,\n                mask=hand_masks(depth_m, np.array(frame["K"]))[0],'),
         ('name="default"', 'name="mask_box"'),
-        ("import prepared_example", "import nearest_segment, prepared_example"),
+        ("import prepared_example", "import prepared_example\nfrom pmd_jax.data.hand_segment import hand_masks"),
     ):
         assert code.count(before) == 1
         code = code.replace(before, after)
@@ -121,7 +121,7 @@ def test_frames_without_labels(own_data):
         "my_hands/train/0000": True,
         "my_hands/train/0001": False,
     }
-    assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
+    assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 2.5
     assert np.asarray(train.depth).any((1, 2)).all()
     part = training_subset(METHODS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
     assert np.isfinite(part.depth_origin_m).all()

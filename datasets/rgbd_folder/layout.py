@@ -151,7 +151,7 @@ def _line(line: str, description: Description) -> tuple[str, BySide]:
     return frame, _by_side(given, description, (NUM_JOINTS, 3))
 
 
-def _boxes(text: str, description: Description) -> dict[str, BySide]:
+def _boxes(text: str, description: Description) -> Mapping[str, BySide]:
     given = json.loads(text)
     if not isinstance(given, dict):
         raise ValueError("not a JSON object of boxes by frame")

@@ -47,7 +47,7 @@ class _Surface(NamedTuple):
     points: Float[np.ndarray, "h w 3"]  # metres
     focal: float  # in blocks
     node: Int[np.ndarray, "h w"]  # −1 where there is none
-    place: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # row and column of each node
+    place: tuple[Int[np.ndarray, " n"], ...]  # row and column of each node
     edges: coo_array
     piece: Int[np.ndarray, " n"]  # which connected piece each node belongs to
     area_m2: Float[np.ndarray, " pieces"]  # across the line of sight
@@ -150,7 +150,8 @@ def _hand_of(surface: _Surface, piece: int) -> Bool[np.ndarray, "h w"] | None:
     arm = surface.mask(surface.piece == piece)
     way = csgraph.dijkstra(surface.edges, directed=False, indices=surface.node[_root(surface, arm)], min_only=True)
     from_root = np.where(arm, way[surface.node], -np.inf)
-    radius = ndimage.distance_transform_edt(np.pad(arm, 1))[1:-1, 1:-1] * surface.z / surface.focal
+    to_edge = np.asarray(ndimage.distance_transform_edt(np.pad(arm, 1)))[1:-1, 1:-1]  # what the picture cuts ends there
+    radius = to_edge * surface.z / surface.focal
     to_tip = from_root.max() - from_root
     width = np.where(to_tip < TIP_TO_PALM_M, radius - NARROWING * to_tip, -np.inf)
     palm = np.unravel_index(np.argmax(width), arm.shape)
@@ -162,8 +163,8 @@ def _hand_of(surface: _Surface, piece: int) -> Bool[np.ndarray, "h w"] | None:
 def _root(surface: _Surface, arm: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Where an arm begins: on the longest way along which it leaves the picture, else where it is furthest away."""
     edge = _on_edge(arm)
-    ways, count = ndimage.label(edge, np.ones((3, 3)))
-    if count:
+    ways = np.zeros(edge.shape, np.int32)
+    if ndimage.label(edge, np.ones((3, 3)), output=ways):
         length_m = np.bincount(ways.ravel(), surface.z.ravel() / surface.focal)[1:]
         if length_m.max() > ARM_EDGE_M:
             return ways == 1 + np.argmax(length_m)
