@@ -4,8 +4,9 @@
 
 STB itself cannot be had here. So its archives are made of rendered hands, as its two cameras would see them before a
 wall, and prepared by the real builder with the box around the nearest depth segment. Then the hand finder alone, on
-whole pictures of the views that rendered hands have: each hand with its forearm, before a wall. The seeds are not those
-that its constants were chosen on. The sentences of docs/labels.md and docs/your_camera.md come from the file.
+whole pictures of the views that rendered hands have: each hand with its forearm, before a wall. Left out are those
+whose forearm ends in the picture, which no arm does. The seeds are not those that its constants were chosen on. The
+sentences of docs/labels.md and docs/your_camera.md come from the file.
 """
 
 from __future__ import annotations
@@ -65,17 +66,21 @@ def measure_view(views: str, pictures: int) -> dict[str, Any]:
     from pmd_datasets.rendered_hands import generate, view  # pyright: ignore
 
     settings = generate.Settings(view.FullFrame(**CAMERA), views)
-    crops = []
+    crops, shown = [], 0
     for start in range(0, pictures, 50):
         drawn = generate.render(SEED, range(start, min(start + 50, pictures)), settings)
-        for depth, K, uv in zip(drawn["depth"], drawn["K"], drawn["uv"], strict=True):
+        for depth, mask, K, uv in zip(*(drawn[name] for name in ("depth", "mask", "K", "uv")), strict=True):
+            forearm = (depth > 0) & ~mask
+            if not (forearm[[0, -1]].any() or forearm[:, [0, -1]].any()):
+                continue
+            shown += 1
             depth_m = np.where(depth > 0, depth * DEPTH_UNIT_M, WALL_M)
             try:
                 box = cropping.mask_box(hand_masks(depth_m, K.astype(float))[0])
             except NoHand:
                 continue
             crops.append(cropping.crop_points(uv, box, CROP))
-    return {"pictures": pictures, "found": len(crops), **_spread(np.stack(crops))}
+    return {"pictures": shown, "found": len(crops), **_spread(np.stack(crops))}
 
 
 def _spread(uv: Float[np.ndarray, "n 21 2"]) -> dict[str, Any]:
@@ -101,7 +106,8 @@ def render(measured: dict[str, Any]) -> str:
         f"crop around the nearest segment, cut at the wrist, was around the hand; it holds "
         f"{100 * result['joints_inside']:.1f} % of the joints. It is "
         f"{result['margin_median']:.2f} times as wide as the joints' larger extent ({result['margin_p5']:.2f} to "
-        f"{result['margin_p95']:.2f} for nine in ten); around joints it is {cropping.MARGIN:g} times. Values: "
+        f"{result['margin_p95']:.2f} for nine in ten); around joints it is {cropping.MARGIN:g} times. STB's joint 0 is "
+        "the palm's centre, which makes the extent smaller than a hand's. Values: "
         "`benchmarks/results/segment_boxes.json`."
     )
 
@@ -115,8 +121,8 @@ def render_views(measured: dict[str, Any]) -> str:
     ):
         one = measured["views"][views]
         lines.append(
-            f"* {one['pictures']} rendered hands {what}: crops {one['margin_median']:.2f} times as wide as the joints' "
-            f"larger extent ({one['margin_p5']:.2f} to {one['margin_p95']:.2f} for nine in ten), "
+            f"* {one['found']} of {one['pictures']} rendered hands {what}: crops {one['margin_median']:.2f} times as "
+            f"wide as the joints' larger extent ({one['margin_p5']:.2f} to {one['margin_p95']:.2f} for nine in ten), "
             f"{100 * one['wanted_share']:.0f} % of them within {WANTED[0]} to {WANTED[1]}, with "
             f"{100 * one['joints_inside']:.1f} % of the joints."
         )

@@ -2,9 +2,9 @@
 
 The map becomes a graph: its nodes are blocks of pixels, its edges join neighbours on one surface and are as long as
 these lie apart in space. An arm is a connected piece of it. The hand is the end that lies furthest along the surface
-from where the arm leaves the picture; the palm is where that end is widest, and the wrist a fixed way behind the palm.
-Lengths are metres on the surface, so that one rule serves all cameras, distances and views. The constants were chosen
-on rendered hands (seed 101); `benchmarks/segment_boxes.py` measures them on others.
+from where the arm leaves the picture; the palm is where that end is widest, and the wrist where the arm is narrowest
+behind it. Lengths are metres on the surface, so that one rule serves all cameras, distances and views. The constants
+were chosen on rendered hands (seeds 101, 102); `benchmarks/segment_boxes.py` measures them on others.
 """
 
 from __future__ import annotations
@@ -25,14 +25,10 @@ NEAREST_SHARE = 0.002  # of the blocks: fewer that are nearer than everything el
 BEHIND_M = 0.5  # how far behind the nearest point hands and arms are looked for
 JUMP_M = 0.025  # neighbours whose depths differ by more are not on one surface
 HAND_AREA_M2, FINGER_AREA_M2 = 0.002, 0.0001  # the least that a hand shows, and a finger that stands alone
-PALM_RADIUS_M = (
-    0.012,
-    0.065,
-)  # of the largest circle in a hand, seen from its side or its palm; a head's is larger
-TIP_TO_PALM_M, WRIST_M = 0.14, 0.07  # along the surface: the palm's middle from the tip, at most, and from its wrist
-NARROWING = (
-    0.05  # how much narrower the palm may be for each metre that it is nearer to the tip: forearms are wide, too
-)
+PALM_RADIUS_M = (0.012, 0.065)  # of the largest circle in a hand, from its side or its palm; a head's is larger
+TIP_TO_PALM_M = 0.18  # from the tip to the palm's middle, at most
+NARROWING = 0.05  # how much narrower than a forearm a palm may be, for each metre that it is nearer to the tip
+WRIST_M, RING_M = (0.05, 0.085), 0.012  # how far behind the palm's middle the wrist is; the width of the rings compared
 FINGER_REACH_M = 0.15  # around the palm's middle: small pieces that lie wholly within it are its fingers
 ARM_EDGE_M = 0.02  # along the picture's edge: what leaves it on less is a finger, not the arm
 
@@ -157,7 +153,16 @@ def _hand_of(surface: _Surface, piece: int) -> Bool[np.ndarray, "h w"] | None:
     palm = np.unravel_index(np.argmax(width), arm.shape)
     if not PALM_RADIUS_M[0] < radius[palm] < PALM_RADIUS_M[1]:
         return None
-    return arm & (from_root > from_root[palm] - WRIST_M) | _fingers(surface, surface.points[palm])
+    behind = from_root[palm] - from_root
+    return arm & (behind < _wrist_m(surface, arm, behind)) | _fingers(surface, surface.points[palm])
+
+
+def _wrist_m(surface: _Surface, arm: Bool[np.ndarray, "h w"], behind: Float[np.ndarray, "h w"]) -> float:
+    """How far behind its palm an arm is narrowest, by the area of rings around it."""
+    area, behind = surface.z[arm] ** 2, behind[arm]
+    places = np.arange(WRIST_M[0], WRIST_M[1], RING_M / 2)
+    rings = np.array([area[abs(behind - place) < RING_M / 2].sum() for place in places])
+    return float(places[np.argmin(np.where(rings > 0, rings, np.inf))])
 
 
 def _root(surface: _Surface, arm: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
