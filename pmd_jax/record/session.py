@@ -8,6 +8,8 @@ from threading import Event
 from pmd_jax.record.camera import Camera, Frame
 from pmd_jax.record.writer import RecordingWriter
 
+CLOCK_S = 0.002  # cameras round their time
+
 
 @dataclass
 class View:
@@ -37,7 +39,7 @@ def run(
         view.frame, view.seconds = frame, frame.time_s - begin
         if seconds is not None and view.seconds >= seconds:
             break
-        if view.seconds >= next_s:
+        if view.seconds >= next_s - CLOCK_S:
             writer.write(frame)
             view.count = writer.count
             next_s = max(next_s + 1 / per_s, view.seconds)  # what was late is not made up for

@@ -205,6 +205,25 @@ def test_the_page_shows_the_latest_frame_and_stops(hands, tmp_path):
     assert not (tmp_path / "a").exists()  # it was stopped before the first frame
 
 
+@pytest.mark.browser
+def test_the_page_in_a_browser(hands, browser):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    camera, view = FakeCamera(hands), session.View()
+    view.frame, view.count, view.seconds = camera.read(), 12, 1.25
+    with page.shown(view, page.Description(*camera.geometry, hand="right"), "127.0.0.1", 0) as address:
+        browser.get(address)
+        wide = 2 * mini_recording.WIDTH
+        script = "return document.getElementById('view').naturalWidth"
+        WebDriverWait(browser, 30).until(lambda page: page.execute_script(script) == wide)
+        assert browser.find_element(By.ID, "said").text == "12 frames, 1 s"
+        assert browser.find_element(By.ID, "hand").text == "Found: right hand"
+        browser.find_element(By.ID, "stop").click()
+        assert view.stop.wait(timeout=10)
+    WebDriverWait(browser, 30).until(lambda page: "ended" in page.find_element(By.ID, "said").text)
+
+
 def test_the_page_is_served_while_it_records(hands, tmp_path):
     threads = {thread.name for thread in threading.enumerate()}
     with page.shown(session.View(), page.Description(*FakeCamera.geometry, hand="right"), "127.0.0.1", 0) as address:
