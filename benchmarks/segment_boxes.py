@@ -4,9 +4,9 @@
 
 STB itself cannot be had here. So its archives are made of rendered hands, as its two cameras would see them before a
 wall, and prepared by the real builder with the box around the nearest depth segment. Then the hand finder alone, on
-whole pictures of the views that rendered hands have: each hand with its forearm, before a wall. Left out are those
-whose forearm ends in the picture, which no arm does. The seeds are not those that its constants were chosen on. The
-sentences of docs/labels.md and docs/your_camera.md come from the file.
+whole pictures of the views that rendered hands have: each hand with its forearm, before a wall, with a sensor's
+noise and without. Left out are those whose forearm ends in the picture, which no arm does. The seeds are not those that
+its constants were chosen on. The sentences of docs/labels.md and docs/your_camera.md come from the file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy import ndimage
 
 from benchmarks import RESULTS, ROOT
 from benchmarks.measure import publish
@@ -25,7 +26,7 @@ from benchmarks.render import fill
 from pmd_jax.data import cropping
 from pmd_jax.data.dataset import read_columns
 from pmd_jax.data.hand import DEPTH_UNIT_M
-from pmd_jax.data.hand_segment import NoHand, hand_masks
+from pmd_jax.data.hand_segment import JUMP_M, NoHand, hand_masks
 from pmd_jax.prepare.preparation import prepare
 from pmd_jax.prepare.registry import register_datasets
 from pmd_jax.runtime.files import read_text
@@ -36,6 +37,8 @@ PAGE, CAMERA_PAGE = ROOT / "docs" / "labels.md", ROOT / "docs" / "your_camera.md
 MARKS = ("<!-- segment-boxes:begin -->", "<!-- segment-boxes:end -->")
 PICTURES = 96
 VIEWS, VIEW_PICTURES, SEED = ("rhd_like", "everyday"), 400, 900
+# A stereo sensor, roughly: noise at half a metre, which grows with distance squared; shares lost; steps of the map.
+NOISE_M, LOST_AT_EDGES, LOST_IN_PATCHES, STEP_M = 0.002, 0.6, 0.05, 0.001
 CAMERA = {"width": 640, "height": 480, "fx": 608.0, "fy": 608.0, "cx": 320.0, "cy": 240.0}
 WALL_M = 2.0
 WANTED = (1.3, 1.9)  # of a crop's side over the joints' larger extent; around joints it is 1.5
@@ -60,7 +63,7 @@ def measure(pictures: int) -> dict[str, Any]:
     return {"pictures": pictures, "found": len(columns), **_spread(columns.uv)}
 
 
-def measure_view(views: str, pictures: int) -> dict[str, Any]:
+def measure_view(views: str, pictures: int, noisy: bool = False) -> dict[str, Any]:
     """The hand finder alone."""
     register_datasets()
     from pmd_datasets.rendered_hands import generate, view  # pyright: ignore
@@ -73,14 +76,25 @@ def measure_view(views: str, pictures: int) -> dict[str, Any]:
             forearm = (depth > 0) & ~mask
             if not (forearm[[0, -1]].any() or forearm[:, [0, -1]].any()):
                 continue
-            shown += 1
             depth_m = np.where(depth > 0, depth * DEPTH_UNIT_M, WALL_M)
+            depth_m = with_noise(depth_m, shown) if noisy else depth_m
+            shown += 1
             try:
                 box = cropping.mask_box(hand_masks(depth_m, K.astype(float))[0])
             except NoHand:
                 continue
             crops.append(cropping.crop_points(uv, box, CROP))
     return {"pictures": shown, "found": len(crops), **_spread(np.stack(crops))}
+
+
+def with_noise(depth_m: Float[np.ndarray, "h w"], seed: int) -> Float[np.ndarray, "h w"]:
+    """As a stereo sensor measures it: noise, holes in patches and at edges, steps."""
+    random = np.random.default_rng(seed)
+    measured = depth_m + random.normal(size=depth_m.shape) * NOISE_M * (depth_m / 0.5) ** 2
+    edge = ndimage.maximum_filter(depth_m, 7) - ndimage.minimum_filter(depth_m, 7) > JUMP_M
+    patches = ndimage.gaussian_filter(random.random(depth_m.shape), 3)
+    lost = edge & (random.random(depth_m.shape) < LOST_AT_EDGES) | (patches > np.quantile(patches, 1 - LOST_IN_PATCHES))
+    return np.where(lost, 0, np.rint(measured / STEP_M) * STEP_M)
 
 
 def _spread(uv: Float[np.ndarray, "n 21 2"]) -> dict[str, Any]:
@@ -117,7 +131,8 @@ def render_views(measured: dict[str, Any]) -> str:
     lines = []
     for views, what in (
         ("rhd_like", "held up to the camera"),
-        ("everyday", "as people hold and film them, up to 1.3 m"),
+        ("rhd_like_noisy", "of these, with noise and holes as a stereo sensor has them"),
+        ("everyday", "as people hold and film them, up to 1.3 m away"),
     ):
         one = measured["views"][views]
         lines.append(
@@ -132,6 +147,7 @@ def render_views(measured: dict[str, Any]) -> str:
 def main() -> None:
     """Measures, writes the file and the pages' sentences."""
     views = {name: measure_view(name, VIEW_PICTURES) for name in VIEWS}
+    views["rhd_like_noisy"] = measure_view("rhd_like", VIEW_PICTURES, noisy=True)
     publish(FILE, PAGE, MARKS, render, result=measure(PICTURES), views=views)
     fill(CAMERA_PAGE, MARKS, render_views(json.loads(read_text(FILE))))
 

@@ -18,8 +18,9 @@ def test_a_few_pictures_by_stbs_builder():
     assert result["joints_inside"] > 0.95
 
 
-def test_a_few_pictures_by_the_finder_alone():
-    result = segment_boxes.measure_view("rhd_like", 8)
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_few_pictures_by_the_finder_alone(noisy):
+    result = segment_boxes.measure_view("rhd_like", 8, noisy)
     assert result["found"] == result["pictures"] >= 6
     assert 1.3 < result["margin_median"] < 1.7
     assert result["joints_inside"] > 0.95
