@@ -131,7 +131,7 @@ def render_views(measured: dict[str, Any]) -> str:
     lines = []
     for views, what in (
         ("rhd_like", "held up to the camera"),
-        ("rhd_like_noisy", "of these, with noise and holes as a stereo sensor has them"),
+        ("rhd_like_noisy", "held up to the camera, with noise and holes as a stereo sensor has them"),
         ("everyday", "as people hold and film them, up to 1.3 m away"),
     ):
         one = measured["views"][views]

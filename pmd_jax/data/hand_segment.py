@@ -25,7 +25,7 @@ NEAREST_SHARE = 0.002  # of the blocks: fewer that are nearer than everything el
 BEHIND_M = 0.5  # how far behind the nearest point hands and arms are looked for
 JUMP_M = 0.025  # neighbours whose depths differ by more are not on one surface
 HAND_AREA_M2, FINGER_AREA_M2 = 0.002, 0.0001  # the least that a hand shows, and a finger that stands alone
-PALM_RADIUS_M = (0.006, 0.065)  # of the largest circle in a hand, holes of its depth left out; a head's is larger
+PALM_RADIUS_M = (0.006, 0.065)  # of the largest circle in a hand, from its side or its palm; a head's is larger
 TIP_TO_PALM_M = 0.18  # from the tip to the palm's middle, at most
 NARROWING = 0.05  # how much narrower than a forearm a palm may be, for each metre that it is nearer to the tip
 WRIST_M, RING_M = (0.05, 0.085), 0.012  # how far behind the palm's middle the wrist is; the width of the rings compared
@@ -104,13 +104,13 @@ def _block_intrinsics(K: Float[np.ndarray, "3 3"], step: int) -> Float[np.ndarra
 
 
 def _block_depths(depth_m: Float[np.ndarray, "h w"], step: int) -> Float[np.ndarray, "a b"]:
-    """The median of what is measured in each block of `step` × `step` pixels; 0 where less than half of it is."""
+    """The median of what is measured in each block of `step` × `step` pixels; 0 where less than a quarter of it is."""
     height, width = depth_m.shape[0] // step, depth_m.shape[1] // step
     tiles = depth_m[: height * step, : width * step].reshape(height, step, width, step).swapaxes(1, 2)
     tiles = np.sort(np.where(tiles > 0, tiles, np.inf).reshape(height, width, step * step), axis=-1)
     count = np.isfinite(tiles).sum(-1)
     middle = np.take_along_axis(tiles, (count.clip(1) - 1)[..., None] // 2, -1)[..., 0]
-    return np.where(2 * count >= step * step, middle, 0.0)
+    return np.where(4 * count >= step * step, middle, 0.0)
 
 
 def _surface(z: Float[np.ndarray, "h w"], K: Float[np.ndarray, "3 3"], kept: Bool[np.ndarray, "h w"]) -> _Surface:
@@ -146,7 +146,8 @@ def _hand_of(surface: _Surface, piece: int) -> Bool[np.ndarray, "h w"] | None:
     arm = surface.mask(surface.piece == piece)
     way = csgraph.dijkstra(surface.edges, directed=False, indices=surface.node[_root(surface, arm)], min_only=True)
     from_root = np.where(arm, way[surface.node], -np.inf)
-    to_edge = np.asarray(ndimage.distance_transform_edt(np.pad(arm, 1)))[1:-1, 1:-1]  # what the picture cuts ends there
+    filled = np.pad(ndimage.binary_fill_holes(arm), 1)  # a sensor leaves holes; what the picture cuts off ends there
+    to_edge = np.asarray(ndimage.distance_transform_edt(filled))[1:-1, 1:-1]
     radius = to_edge * surface.z / surface.focal
     to_tip = from_root.max() - from_root
     width = np.where(to_tip < TIP_TO_PALM_M, radius - NARROWING * to_tip, -np.inf)
