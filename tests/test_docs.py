@@ -36,6 +36,7 @@ COMMANDS = {
     "pmd_jax.predict": "pmd_jax.predict.cli",
     "pmd_jax.export": "pmd_jax.export.cli",
     "pmd_jax.app": "pmd_jax.app.server",
+    "pmd_jax.record": "pmd_jax.record.cli",
 }
 ABSL_COMMANDS = {"pmd_jax.main": "pmd_jax/main.py", "pmd_jax.study": "pmd_jax/study/cli.py"}
 

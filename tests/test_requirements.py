@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTS = {"requirements.txt": {"cuda12"}, "requirements-cpu.txt": set(), "requirements-tpu.txt": {"tpu"}}  # JAX's extras
 ALL_LISTS = (*LISTS, "requirements-dev.txt")
-EXTRAS = ("export", "video", "app", "detect")  # optional, but the tests need them
+EXTRAS = ("export", "video", "app", "detect", "realsense")  # optional, but the tests need them
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

@@ -17,7 +17,9 @@ from pmd_jax.data import cropping, hand
 from pmd_jax.data.dataset import read_columns
 from pmd_jax.data.labels import place_depth_origin, training_subset
 from pmd_jax.prepare import preparation, registry
+from pmd_jax.prepare.archive import Archive
 from pmd_jax.runtime.errors import InputError
+from reference import mini_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,9 +106,9 @@ def test_frames_without_labels(own_data):
     """The page's builder with the changes that the page describes; nothing of such a frame needs a joint."""
     code = python_of("your_data.md")
     for before, after in (
-        ("margin=1.5,", "margin=1.5,\n                mask=nearest_segment(depth_m),"),
+        ("margin=1.5,", 'margin=1.5,\n                mask=hand_masks(depth_m, np.array(frame["K"]))[0],'),
         ('name="default"', 'name="mask_box"'),
-        ("import prepared_example", "import nearest_segment, prepared_example"),
+        ("import prepared_example", "import prepared_example\nfrom pmd_jax.data.hand_segment import hand_masks"),
     ):
         assert code.count(before) == 1
         code = code.replace(before, after)
@@ -121,10 +123,29 @@ def test_frames_without_labels(own_data):
         "my_hands/train/0000": True,
         "my_hands/train/0001": False,
     }
-    assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 6  # with the forearm
+    assert 1 < cropping.crop_margin(train.uv[train.has_label]) < 2.5
     assert np.asarray(train.depth).any((1, 2)).all()
     part = training_subset(METHODS["pmd_net_unlabelled"], place_depth_origin(train, "map"))
     assert np.isfinite(part.depth_origin_m).all()
+
+
+def test_a_frame_of_any_camera_in_the_folder_form(tmp_path, monkeypatch):
+    """The page's lines and its intrinsics.json make a recording that preparation reads."""
+    registry.register_datasets()
+    from pmd_datasets.rgbd_folder import frames, layout
+
+    (drawn,) = mini_recording.hands(1, seed=2, scale=4)
+    monkeypatch.chdir(tmp_path)
+    depth_m = np.where(drawn["depth"] > 0, drawn["depth"] * hand.DEPTH_UNIT_M, np.nan)
+    exec(python_of("your_camera.md"), {"rgb": drawn["rgb"], "depth_m": depth_m})
+    (described,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "your_camera.md").read_text(), re.S)
+    folder = tmp_path / "data" / "raw" / "rgbd_folder" / "phone"
+    (folder / "intrinsics.json").write_text(described)
+    recording = layout.read_recording(Archive(folder))
+    frames.check_unit(recording)
+    (example,) = frames.read_task(frames.Task(recording)).examples
+    assert example["key"] == "rgbd_folder/train/phone/000000/right"
+    assert np.isnan(example["xyz"]).all()
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from pmd_jax.data import cropping, hand
-from pmd_jax.data.frames import Outcome, collect, nearest_segment, prepared_example
+from pmd_jax.data.frames import Outcome, collect, prepared_example
+from pmd_jax.data.hand_segment import hand_masks
 from pmd_jax.data.selfcheck import Observation, observe
 from pmd_jax.prepare.archive import Archive, decode_png
 from pmd_jax.runtime.errors import ArchiveError
@@ -25,7 +26,7 @@ class Settings:
     Attributes:
         size: side of the crop, pixels.
         margin: crop side over the larger extent of the joints.
-        box: the crop goes around the "joints", or around a "mask" (SK only; `frames.nearest_segment`), without labels.
+        box: the crop goes around the "joints", or around a "mask" (SK only; `hand_segment.hand_masks`), without labels.
         camera: "SK", colour and depth; or "BB", the stereo pair: two samples a frame, without depth.
         full: the original pictures byte for byte in place of crops.
     """
@@ -76,7 +77,7 @@ def read_depth_frame(
             yield _full_example(task, frame, files, xyz_m, cameras.K_COLOUR), observation
         else:
             key = f"{task.sequence}_SK_{frame}"
-            mask = nearest_segment(depth_m) if task.settings.box == "mask" else None
+            mask = hand_masks(depth_m, cameras.K_COLOUR)[0] if task.settings.box == "mask" else None
             yield _sample(task, key, colour, depth_m, xyz_m, cameras.K_COLOUR, observation, mask)
     except ValueError as error:
         raise _fault(task, frame, error) from None

@@ -43,7 +43,7 @@ class Builder(RawArchiveBuilder[Task]):
         StbConfig(name="large", description="the same at 128 px", settings=Settings(size=128)),
         StbConfig(
             name="mask_box",
-            description="cropped around the depth segment nearest the camera, not the joints",
+            description="cropped around the depth segment nearest the camera, cut at the wrist, not the joints",
             settings=Settings(box="mask"),
         ),
         StbConfig(name="bb", description="crops of the stereo pair, no depth", settings=Settings(camera="BB")),

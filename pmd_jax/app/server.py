@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pmd_jax.predict.images import read_picture
 from pmd_jax.runtime import cli
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import given_path
+from pmd_jax.runtime.listening import address_of, listen
 from pmd_jax.viz import templates
 
 if TYPE_CHECKING:
@@ -129,22 +129,3 @@ def _serve(checkpoint: Path | None, host: str, port: int) -> None:
     with listening:
         print(f"Open {address_of(host, port)} in a browser; Ctrl-C ends.", flush=True)
         uvicorn.Server(uvicorn.Config(server(network), log_level="warning")).run(sockets=[listening])
-
-
-def address_of(host: str, port: int) -> str:
-    """For a browser, which wants brackets around an address of IPv6."""
-    return f"http://[{host.strip('[]')}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address of IPv4 or IPv6 (with brackets or without), or at a name, of whose addresses IPv4 first.
-
-    Raises:
-        InputError: nobody can listen there.
-    """
-    try:
-        known = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = min(known, key=lambda found: found[0] != socket.AF_INET)
-        return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(f"--host={host} --port={port}: cannot listen there ({error}); choose another.") from None

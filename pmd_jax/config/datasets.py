@@ -58,6 +58,12 @@ KNOWN = {
         label_free_box="the nearest depth segment",
         film_key=r"(stb/[^/]+/[^/_]+)_(?:SK|BB_left|BB_right)_(\d+)(?:/[^/]*)?",
     ),
+    "rgbd_folder": DatasetInfo(
+        title="RGB-D recordings of one's own",
+        limits="It was trained on the recordings of one depth camera: few people, rooms and lights.",
+        label_free_box="the nearest depth segment, cut at the wrist",
+        film_key=r"(rgbd_folder/[^/]+/[^/]+)/(\d+)/[^/]+",
+    ),
 }
 
 

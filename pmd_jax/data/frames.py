@@ -7,14 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
-from scipy import ndimage
 
 from pmd_jax.data import cropping, hand
+from pmd_jax.data.hand_segment import NoHand
 from pmd_jax.data.selfcheck import Observation
 from pmd_jax.runtime.errors import ArchiveError, InputError
 
 MAX_CROP_SIDE_PX = 20_000  # a hand 1 cm from the lens; beyond it a label is wrong, and the crop would fill the memory
-NEAREST_SHARE, HAND_AND_WRIST_M = 0.002, 0.15  # of the pixels, and metres: see `nearest_segment`
 DEPTH_LIMIT_M = 65_535 * hand.DEPTH_UNIT_M
 
 Item = TypeVar("Item")
@@ -29,6 +28,7 @@ class Outcome(NamedTuple):
     examples: list[dict[str, Any]]
     observations: list[Observation]
     problems: list[str]
+    without_hand: int = 0  # frames that show none, which is no fault
 
 
 def collect(group: str, items: Iterable[Item], read: Callable[[Item], Iterable[Sample | ArchiveError]]) -> Outcome:
@@ -36,13 +36,16 @@ def collect(group: str, items: Iterable[Item], read: Callable[[Item], Iterable[S
 
     Args:
         read: gives a frame's samples, and an ArchiveError in place of one that is no use; raises ArchiveError for a
-            frame that is no use at all.
+            frame that is no use at all, and NoHand for one without a hand.
     """
-    outcome, count = Outcome(group, 0, [], [], []), 0
+    outcome, count, without_hand = Outcome(group, 0, [], [], []), 0, 0
     for item in items:
         count += 1
         try:
             samples = list(read(item))
+        except NoHand:
+            without_hand += 1
+            continue
         except ArchiveError as error:
             outcome.problems.append(str(error))
             continue
@@ -54,25 +57,7 @@ def collect(group: str, items: Iterable[Item], read: Callable[[Item], Iterable[S
             outcome.examples.append(example)
             if observation is not None:
                 outcome.observations.append(observation)
-    return outcome._replace(frames=count)
-
-
-def nearest_segment(depth_m: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """A hand's pixels where there is a depth sensor and no mask: what is connected and nearest to the camera.
-
-    It begins where `NEAREST_SHARE` of the measured pixels are nearer (single ones are noise) and reaches
-    `HAND_AND_WRIST_M` further; of its pieces the largest. A hand that is held towards the camera is all of it.
-
-    Raises:
-        ValueError: nothing is measured.
-    """
-    measured = depth_m[depth_m > 0]
-    if not measured.size:
-        raise ValueError("the depth map is empty, so that no hand can be found in it")
-    near = (depth_m > 0) & (depth_m <= np.quantile(measured, NEAREST_SHARE) + HAND_AND_WRIST_M)
-    pieces = np.zeros(near.shape, np.int32)
-    ndimage.label(near, output=pieces)
-    return pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    return outcome._replace(frames=count, without_hand=without_hand)
 
 
 def depth_units(depth_m: Float[np.ndarray, "h w"]) -> UInt16[np.ndarray, "h w"]:
@@ -98,6 +83,7 @@ def prepared_example(
     size: int,
     margin: float,
     mask: Bool[np.ndarray, "h w"] | None = None,
+    box: cropping.CropBox | None = None,
 ) -> dict[str, Any]:
     """The crop around one hand, in the form that all builders share (`prepared.prepared_features`).
 
@@ -108,6 +94,7 @@ def prepared_example(
         xyz_m: our joint order, in the camera of `K`; NaN, with nothing visible, where nobody has labelled them.
         margin: of the box around the joints.
         mask: the hand's pixels, to crop around these (`cropping.mask_box`), which needs no joint.
+        box: the crop itself, in place of both.
 
     Raises:
         InputError: the frame cannot be used; the message begins with its key. The pictures do not fit each other, the
@@ -118,7 +105,8 @@ def prepared_example(
         depth = _pictures_that_fit(rgb, depth, mask)
         _check_labels(xyz_m, visible, K)
         uv_px = hand.project(xyz_m, K)  # annotated uv may differ by a rounding; K·xyz/z = uv holds exactly here
-        box = cropping.crop_box(uv_px, margin) if mask is None else cropping.mask_box(mask)
+        if box is None:
+            box = cropping.crop_box(uv_px, margin) if mask is None else cropping.mask_box(mask)
         if box.side > MAX_CROP_SIDE_PX:
             raise ValueError(f"the crop would be {box.side:.0f} px wide (limit {MAX_CROP_SIDE_PX})")
         uv = cropping.crop_points(uv_px, box, size).astype(np.float32)

@@ -11,13 +11,14 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from pmd_jax.runtime.errors import ArchiveError
@@ -131,20 +132,54 @@ def open_zip(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     return opened, {name: info for name, info in members.items() if not name.endswith("/")}
 
 
-def decode_png(data: bytes, where: str, *, width: int, height: int, channels: int) -> UInt8[np.ndarray, "h w *c"]:
-    """An 8-bit PNG as an array: (height, width, 3) for colour, (height, width) for one channel of grey.
+def decode_colour(data: bytes, where: str, *, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A JPEG or an 8-bit PNG in colour, as its pixels lie in the file: a note to turn it would not hold for its depth.
+
+    Raises:
+        ArchiveError: neither, damaged, or of another size or kind.
+    """
+    if data[:4] == b"\x89PNG":
+        return decode_png(data, where, width=width, height=height, channels=3)
+    with _opened(data, "JPEG", where) as image:
+        if (image.size, image.mode) != ((width, height), "RGB"):
+            raise ArchiveError(
+                f"{where}: a picture of {image.size[0]} × {image.size[1]}, {image.mode}; {width} × {height}, RGB, "
+                "belongs here."
+            )
+        return np.asarray(image)
+
+
+def decode_png(
+    data: bytes, where: str, *, width: int, height: int, channels: int, bits: int = 8
+) -> UInt8[np.ndarray, "h w *c"] | UInt16[np.ndarray, "h w"]:
+    """A PNG as an array: (height, width, 3) for colour, (height, width) for one channel of grey, of 8 or 16 `bits`.
 
     Size and kind are compared with what they must be before a pixel is decoded: a palette's numbers, and shades of less
-    or more than 8 bits, would be decoded to other values than were written.
+    or more bits, would be decoded to other values than were written.
 
     Raises:
         ArchiveError: not a PNG, damaged, or of another size or kind.
     """
-    wanted = ((8, 2), (8, 6)) if channels == 3 else ((8, 0),)
+    wanted = ((8, 2), (8, 6)) if channels == 3 else ((bits, 0),)
+    with _opened(data, "PNG", where) as image:
+        size, kind = image.size, (data[_PNG_BITS], data[_PNG_BITS + 1])
+        if size != (width, height) or kind not in wanted:
+            raise ArchiveError(
+                f"{where}: a picture of {size[0]} × {size[1]}, {_PNG_KINDS.get(kind[1], 'unknown')} of {kind[0]} bits; "
+                f"{width} × {height}, {_PNG_KINDS[wanted[0][1]]} of {bits} bits, belongs here."
+            )
+        pixels = np.asarray(image)
+    return pixels[..., :3] if channels == 3 else pixels
+
+
+@contextmanager
+def _opened(data: bytes, form: str, where: str) -> Iterator[Image.Image]:
+    """Pillow's image; what goes wrong with it in the block is said of the file."""
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            size, kind = image.size, (data[_PNG_BITS], data[_PNG_BITS + 1])
-            pixels = np.asarray(image) if size == (width, height) and kind in wanted else None
+        with Image.open(io.BytesIO(data), formats=[form]) as image:
+            yield image
+    except ArchiveError:
+        raise
     except (
         OSError,
         SyntaxError,
@@ -154,10 +189,4 @@ def decode_png(data: bytes, where: str, *, width: int, height: int, channels: in
         struct.error,
         Image.DecompressionBombError,
     ) as error:
-        raise ArchiveError(f"{where}: not a whole PNG ({error}).") from None
-    if pixels is None:
-        raise ArchiveError(
-            f"{where}: a picture of {size[0]} × {size[1]}, {_PNG_KINDS.get(kind[1], 'unknown')} of {kind[0]} bits; "
-            f"{width} × {height}, {_PNG_KINDS[wanted[0][1]]} of 8 bits, belongs here."
-        )
-    return pixels[..., :3] if channels == 3 else pixels
+        raise ArchiveError(f"{where}: not a whole {form} ({error}).") from None

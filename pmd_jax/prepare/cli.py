@@ -14,7 +14,7 @@ from pmd_jax.runtime.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, sentence_of
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m pmd_jax.prepare", description="Raw archive → prepared split.")
-    parser.add_argument("name", help="rendered_hands, rhd or stb")
+    parser.add_argument("name", help="rendered_hands, rhd, stb or rgbd_folder")
     parser.add_argument("--data_dir", default="data/prepared", help="where prepared data sets live (%(default)s)")
     parser.add_argument("--manual_dir", default="data/raw", help="folder of the raw archive (%(default)s)")
     parser.add_argument("--dataset_config", default="default", help="the builder's configuration (%(default)s)")

@@ -1,4 +1,4 @@
-"""What the builders of raw archives (RHD, STB) share: workers, strictness, self-check, summary.
+"""What the builders of raw data (RHD, STB, recordings of one's own) share: workers, strictness, self-check, summary.
 
 TFDS's shard-by-shard builder, since the usual one gathers a whole split for shuffling, in memory up to 1 GB and with
 TensorFlow beyond. Samples stay in the archive's order; the training pipeline draws its own.
@@ -148,6 +148,7 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
                 "frames": sum(outcome.frames for outcome in outcomes),
                 "samples": self._samples[split],
                 "left_out": [problem for outcome in outcomes for problem in outcome.problems],
+                "without_hand": without_hand(outcomes),
                 "figures": selfcheck.statistics(everything) if everything else None,
                 "groups": {name: selfcheck.statistics(group) for name, group in groups.items() if group},
             }
@@ -159,6 +160,16 @@ class RawArchiveBuilder(tfds.core.ShardBasedBuilder, Generic[Task], skip_registr
             "frames_per_s": round(sum(split["frames"] for split in splits.values()) / seconds, 1),
             "splits": splits,
         }
+
+
+def without_hand(outcomes: Sequence[Outcome]) -> dict[str, dict[str, int]]:
+    """By the groups that have frames without a hand: how many of how many."""
+    found: dict[str, dict[str, int]] = {}
+    for outcome in outcomes:
+        count = found.setdefault(outcome.group, {"without_hand": 0, "frames": 0})
+        count["without_hand"] += outcome.without_hand
+        count["frames"] += outcome.frames
+    return {name: count for name, count in found.items() if count["without_hand"]}
 
 
 def is_partial(splits: Mapping[str, Any], published: Mapping[str, int]) -> bool:
@@ -213,7 +224,7 @@ def refuse(summary: Mapping[str, Any], allow_bad: int) -> None:
     """Stops a preparation that left out too much or read nonsense.
 
     Raises:
-        ArchiveError: more than `allow_bad` frames cannot be used, or a split has none.
+        ArchiveError: more than `allow_bad` frames cannot be used, a recording shows no hand, or a split has no sample.
         SelfCheckError: a hand's geometry rules out what was read.
     """
     problems = [problem for split in summary["splits"].values() for problem in split["left_out"]]
@@ -223,9 +234,16 @@ def refuse(summary: Mapping[str, Any], allow_bad: int) -> None:
         raise ArchiveError(
             f"{len(problems)} frame(s) of {summary['dataset']} cannot be used (allowed: {allow_bad}):\n{shown}\n"
             + (f"  … and {more} more.\n" if more > 0 else "")
-            + f"Fetch the archive again, or leave these frames out by {option('allow_bad', len(problems))}."
+            + f"Fetch or repair the data, or leave these frames out by {option('allow_bad', len(problems))}."
         )
     for name, split in summary["splits"].items():
+        for group, count in split["without_hand"].items():
+            if count["without_hand"] == count["frames"]:
+                raise ArchiveError(
+                    f"{group}: no hand was found in any of its {count['frames']} frames. The hand must be what lies "
+                    "nearest to the camera, 0.1 to 1.5 m away, and touch nothing; leave this recording out, or give "
+                    "boxes.json (docs/your_camera.md)."
+                )
         if not split["samples"]:
             raise ArchiveError(f"{summary['dataset']}: no usable frame in the {name} split.")
     found = [
@@ -251,4 +269,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         if split["figures"]:
             lines += [f"    {line}" for line in selfcheck.summary_lines(split["figures"])]
         lines += [f"    left out: {problem}" for problem in split["left_out"]]
+        lines += [
+            f"    {group}: no hand in {count['without_hand']:,} of {count['frames']:,} frames"
+            for group, count in split.get("without_hand", {}).items()
+        ]
     return "\n".join(lines)

@@ -5,7 +5,7 @@
 * `joining`, `distributed`, `preemption`, `ending`: how several processes start, wait for each other, stop and end
   together; `key_value`: how they talk.
 * `packaged`, `launch_files`: where builders, launch files and the demo network lie. `commands`: `pmd-jax` itself.
-* `markdown`, `timing`: tables, and the one loop that takes times.
+* `markdown`, `timing`, `listening`: tables, the one loop that takes times, and where a page is served.
 * `sharding`, `devices`, `environment`, `cores`: where arrays live, on how many devices, and what machine this is.
 
 Imports nothing else of this package.

@@ -9,6 +9,7 @@ import sys
 from pmd_jax.runtime.errors import EXIT_BAD_INPUT
 
 COMMANDS = {
+    "record": "record a depth camera, to be prepared",
     "prepare": "make a data set ready: draw it, or read its archive",
     "main": "train and evaluate the networks of a launch file, and write a report",
     "study": "train the rows of a table with several seeds, and make RESULTS.md",

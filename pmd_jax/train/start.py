@@ -68,7 +68,7 @@ def _differences(saved: saved_model.SavedModel, method: Method, config: Config) 
     theirs, pairs = METHODS[saved.method], {}
     for name in ("modality", "heads", "pool", "refine"):
         pairs[name] = getattr(theirs, name), getattr(method, name)
-    for name in ("width", "blocks", "reading"):
+    for name in ("width", "blocks", "reading", "target_frame"):
         pairs[f"config.model.{name}"] = getattr(saved.config.model, name), getattr(config.model, name)
     pairs["config.evaluation.joint_0"] = saved.config.evaluation.joint_0, config.evaluation.joint_0
     return [f"{name} is {there!r} there and {here!r} here" for name, (there, here) in pairs.items() if there != here]

@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 import pmd_jax
 from pmd_jax.app import server
 from pmd_jax.runtime import cli
-from pmd_jax.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -121,28 +120,6 @@ def test_it_listens_on_this_machine_only_unless_told_otherwise(tiny_export, monk
     server.main([f"--checkpoint={tiny_export}"])
     server.main([f"--checkpoint={tiny_export}", "--host=0.0.0.0", "--port=81"])
     assert asked == [("127.0.0.1", 8000), ("0.0.0.0", 81)]
-
-
-@pytest.mark.parametrize("host", ["::1", "[::1]"])
-def test_it_listens_at_an_address_of_ipv6(host):
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    with server.listen(host, 0) as listening:
-        assert listening.getsockname()[0] == "::1"
-    assert server.address_of(host, 80) == "http://[::1]:80"
-
-
-def test_a_name_is_heard_at_its_address_of_ipv4():
-    with server.listen("localhost", 0) as listening:
-        assert listening.getsockname()[0] == "127.0.0.1"
-    assert server.address_of("localhost", 80) == "http://localhost:80"
-
-
-def test_a_host_that_is_none_gets_a_sentence():
-    with pytest.raises(InputError, match=r"--host=no such host --port=80: cannot listen there"):
-        server.listen("no such host", 80)
 
 
 @pytest.mark.parametrize("prefix", ["", "/proxy/8000", "/node/host/8000"])

@@ -1,4 +1,4 @@
-"""The hand in a depth map without a mask, and crops of pairs that nobody has labelled."""
+"""Crops of frames, and of pairs that nobody has labelled."""
 
 from __future__ import annotations
 
@@ -8,26 +8,8 @@ import numpy as np
 import pytest
 
 from pmd_jax.data import cropping
-from pmd_jax.data.frames import depth_units, nearest_segment, prepared_example
+from pmd_jax.data.frames import depth_units, prepared_example
 from pmd_jax.runtime.errors import InputError
-
-
-def test_the_nearest_segment_is_the_connected_part_in_front():
-    depth_m = np.full((60, 80), 2.0)
-    depth_m[10:30, 20:50] = 0.6  # the hand
-    depth_m[12:14, 22:26] = 0.0  # not measured
-    depth_m[50:55, 70:75] = 0.65  # as near, but apart and smaller
-    depth_m[30:40, 20:50] = 0.9  # the arm, behind
-    depth_m[5, 5] = 0.2  # noise: one pixel
-    expected = np.zeros((60, 80), bool)
-    expected[10:30, 20:50] = True
-    expected[12:14, 22:26] = False
-    np.testing.assert_array_equal(nearest_segment(depth_m), expected)
-
-
-def test_an_empty_map_has_no_segment():
-    with pytest.raises(ValueError, match="depth map is empty"):
-        nearest_segment(np.zeros((4, 4)))
 
 
 def test_a_pair_without_joints_is_cropped_by_its_mask():

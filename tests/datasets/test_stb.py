@@ -356,16 +356,16 @@ def test_a_box_around_the_nearest_segment_needs_no_joint(tree):
         assert ((example["uv"] > -0.5) & (example["uv"] < 63.5)).all()
 
 
-def with_stray_pixels(frame: StbFrame) -> StbFrame:
-    """What flying pixels in front of the hand look like: more of them, and nearer, than what counts as noise."""
+def with_a_cup(frame: StbFrame) -> StbFrame:
+    """A cup in front of the hand, as large as one."""
     depth_mm = frame.depth_mm.copy()
-    depth_mm[80:110, 150:180] = 200
+    depth_mm[20:140, 20:140] = 250
     return dataclasses.replace(frame, depth_mm=depth_mm)
 
 
 def test_a_box_that_misses_the_hand_is_no_sample(tmp_path, sequences):
     """The nearest segment can be something else; joints are known here, so it shows."""
-    frames = [*sequences["B2Counting"][:2], with_stray_pixels(sequences["B2Counting"][2])]
+    frames = [*sequences["B2Counting"][:2], with_a_cup(sequences["B2Counting"][2])]
     folder = mini_archives.write_tree(tmp_path, mini_archives.stb_files({"B2Counting": frames}))
     outcome = read(folder, settings=stb.Settings(box="mask"))
     assert len(outcome.examples) == 2

@@ -101,4 +101,4 @@ def test_it_hands_over(capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         called(monkeypatch, "prepare", "no_such_hands")
     assert ended.value.code == EXIT_BAD_INPUT
-    assert "Unknown data set 'no_such_hands'. Known: rendered_hands, rhd, stb." in capsys.readouterr().err
+    assert "Unknown data set 'no_such_hands'. Known: rendered_hands, rgbd_folder, rhd, stb." in capsys.readouterr().err
