@@ -74,7 +74,8 @@ def film(index: int, way: Callable[[int], tuple[float, float]], frames: int, cam
 def tracked_boxes(network: Predictor, shown: Film) -> list[tuple[float, float]]:
     """Each picture's box against the true one: how many times as large, and how far its middle is off, in its sides."""
     found = predict_video(network, shown, InferenceOptions(box=shown.boxes[0]))  # pyright: ignore[reportArgumentType]
-    return [_against(one.hand.box, true) for one, true in zip(found, shown.boxes, strict=True)]
+    hands = (one.hand for one in found if one.hand is not None)  # all have one: nothing is detected
+    return [_against(hand.box, true) for hand, true in zip(hands, shown.boxes, strict=True)]
 
 
 def _against(box: CropBox, true: CropBox) -> tuple[float, float]:

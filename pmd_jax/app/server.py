@@ -16,6 +16,7 @@ import numpy as np
 
 from pmd_jax.config.backbones import CROP_SHAPE
 from pmd_jax.data import hand
+from pmd_jax.predict.detector import is_installed
 from pmd_jax.predict.images import read_picture
 from pmd_jax.runtime import cli
 from pmd_jax.runtime.errors import InputError
@@ -43,7 +44,8 @@ def predict_upload(network: Predictor, file: bytes, wishes: Mapping[str, str]) -
         wishes: text by name, each optional: `box` ("x0,y0,side", pixels), `hand_scale_m`, `side`.
 
     Returns:
-        "hand": see `HandPose.as_dict`; "size_px": the upright picture's width and height; "seconds": from file to hand.
+        "hand": see `HandPose.as_dict`; "box_from": "given", "detected" (the surest hand, with the extra `detect`) or
+        "central"; "size_px": the upright picture's width and height; "seconds": from file to hand.
 
     Raises:
         InputError: no picture, or a wish that makes no sense; the sentence is for the reader of the page.
@@ -55,9 +57,17 @@ def predict_upload(network: Predictor, file: bytes, wishes: Mapping[str, str]) -
     except ValueError:
         raise InputError("box and hand_scale_m: give numbers, x0,y0,side in pixels and a length in metres.") from None
     picture = read_picture(io.BytesIO(file), name="The file")
+    box_from = "central" if box is None else "given"
+    if box is None and is_installed() and (detected := network.detect(picture)):
+        box, box_from = detected[0].box, "detected"
     found = network.from_image(picture, box, hand_scale_m=scale_m, side=wishes.get("side") or None)  # pyright: ignore[reportArgumentType]
     seconds = round(time.perf_counter() - start, 5)
-    return {"hand": found.as_dict(), "size_px": [picture.shape[1], picture.shape[0]], "seconds": seconds}
+    return {
+        "hand": found.as_dict(),
+        "box_from": box_from,
+        "size_px": [picture.shape[1], picture.shape[0]],
+        "seconds": seconds,
+    }
 
 
 def page() -> str:
