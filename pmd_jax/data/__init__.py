@@ -4,8 +4,8 @@
 * `prepared`, `frames`, `selfcheck`: the prepared example, made from an original frame, and whether it makes sense.
   These are the imports for a data set of your own (docs/your_data.md). `hand_segment`: where a hand is in a depth map.
 * `rgbd_form`: the folder form of a depth camera's recordings (docs/your_camera.md).
-* `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns. `joined`: two splits
-  as one.
+* `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns.
+  `joined`: two splits as one.
 * `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
   input counts from without joints.
 * `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the
