@@ -20,12 +20,16 @@ def test_parts_of_pmd_net_plus():
     parts = plus_parts(study.base)
     assert study.variants.keys() == {"pmd_net", "pmd_net_plus", "rgb_baseline_plus", "alone/heatmap"} | {
         f"{way}/{part}" for way in ("alone", "without") for part in ("heads", *parts)
-    }
+    } - {f"without/{name}" for name, part in parts.items() if not part.chosen}
     assert {resolve(study, name, 0).optim.steps for name in study.variants} == {4500}
     whole = resolve(study, "pmd_net_plus", 0)
     for name, part in parts.items():
-        alone, without = (resolve(study, f"{way}/{name}", 0) for way in ("alone", "without"))
+        alone = resolve(study, f"alone/{name}", 0)
         assert identity(with_fields(alone, part.changes)) == identity(alone)
+        if not part.chosen:
+            assert identity(with_fields(whole, part.changes)) != identity(whole)
+            continue
+        without = resolve(study, f"without/{name}", 0)
         restored = with_fields(without, part.changes)
         assert (identity(restored), restored.rows) == (identity(whole), ("pmd_net_plus",))
     teacher = teacher_of(whole)
