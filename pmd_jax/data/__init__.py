@@ -7,7 +7,7 @@
 * `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns.
   `joined`: two splits as one.
 * `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
-  input counts from without joints.
+  input counts from without joints. `joined`: pairs of a second data set behind the labelled samples.
 * `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the
   augmentation, `geometry` and `background` change RGB and depth, `jitter` and `colour` the student's RGB alone,
   `depth_surroundings` and `depth_sensor` depth alone. `ray_frame`: poses in the axes of the crop's ray.
