@@ -22,7 +22,7 @@ from pmd_jax.runtime.environment import code_digest
 ROOT = Path(__file__).resolve().parent.parent
 BUILT_FROM = ("pmd_jax", "datasets", "launch", "checkpoints", "benchmarks", "tests/film_files.py")  # some must stay out
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE")
-LIMIT_BYTES = 6_000_000
+LIMIT_BYTES = 8_000_000
 # The two hooks that every front end calls (pip, build). The sdist is unpacked and the wheel made of it, in a folder in
 # which an earlier build left a module.
 BUILD = """
@@ -115,10 +115,10 @@ def test_its_commands(bin_folder, tmp_path):
     trained = run([bin_folder / "python", "-m", "pmd_jax.main", "--config=launch/smoke.py", *overrides], tmp_path)
     assert "runs/smoke/report.html" in trained
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)).save(tmp_path / "hand.png")
-    said = run([command, "predict", "hand.png", "--checkpoint=checkpoints/demo"], tmp_path)
+    said = run([command, "predict", "hand.png", "--box=0,0,96", "--checkpoint=checkpoints/demo"], tmp_path)
     assert np.shape(json.loads(said)["joints"]) == (21, 3)
     assert "orbax" in run([command, "export", "--formats=orbax", "--out=hand"], tmp_path)
     assert (tmp_path / "hand" / "MODEL_CARD.md").is_file()
-    assert run([command, "predict", "hand.png", "--checkpoint=hand"], tmp_path) == said
+    assert run([command, "predict", "hand.png", "--box=0,0,96", "--checkpoint=hand"], tmp_path) == said
     run([command, "study", "--config=launch/paper/table2.py:rendered", "--render"], tmp_path)
     assert "Table 2" in (tmp_path / "RESULTS.md").read_text()

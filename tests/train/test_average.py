@@ -129,7 +129,12 @@ def test_the_average_is_exported_and_evaluated(tmp_path, monkeypatch):
     stop = SimpleNamespace(check=lambda _: None)
     (tmp_path / "rgb_baseline").mkdir()
     shared = SimpleNamespace(
-        config=small_config(), workdir=tmp_path, mesh=None, stop=stop, splits=SimpleNamespace(test=columns)
+        config=small_config(),
+        workdir=tmp_path,
+        mesh=None,
+        stop=stop,
+        start=None,
+        splits=SimpleNamespace(test=columns, unlabelled_test=None, unlabelled=None),
     )
     job.finish_method(shared, "rgb_baseline", [])
     assert used == {"saved": state.average, "predicted": state.average}

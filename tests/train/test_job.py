@@ -270,7 +270,7 @@ def test_evaluations_are_compiled_once_for_each_network():
             compiled.append(fun_name)
 
     config, mesh = small_config(), sharding.make_mesh(jax.devices()[:1])
-    predictions._prediction.cache_clear()
+    predictions._compiled.cache_clear()
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         for number, name in enumerate(("depth_teacher", "rgb_baseline"), start=1):
