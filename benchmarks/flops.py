@@ -111,7 +111,7 @@ def layers(model: ModelConfig, row: Method) -> list[Layer]:
     if row.pool != "average":
         read = NUM_JOINTS * (value_count(model.width) + 2)
         found += pool_layers(model, 3 if row.pool == "attention" else 1)
-        inputs = [read] * 3 if row.pool == "attention" else [*inputs[:2], read]
+        inputs = [*inputs[:2], read] if row.pool == "heatmap" else [read] * 3
         outputs = outputs if row.pool == "attention" else [NUM_JOINTS + 1, NUM_JOINTS + 1, NUM_JOINTS]
     for index, (features, count) in enumerate(zip(inputs, outputs, strict=True)):
         found += head_layers(f"head{index + 1}", features, count)

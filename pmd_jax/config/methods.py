@@ -16,7 +16,7 @@ class Method:
         distils: a depth teacher takes part in the loss (Eq. 3); without one, stage II's loss is α·L_reg.
         heads: "separate" sub-networks for X, Y and Z, or one "joint" head.
         pool: what the heads read of the last feature map: its "average" (the paper), or by a map for each joint:
-            "attention" or "heatmap" (`models.spatial`; beyond the paper; separate heads only).
+            "attention", "heatmap" or "shared_maps" (`models.spatial`; beyond the paper; separate heads only).
         refine: the refine branch (section 3.3).
         unlabelled: learns also from samples without labels, whose pose the teacher tells (beyond the paper).
         replaces: random block replacement of the RGB crops in training (section 3.4).
@@ -54,6 +54,7 @@ TEACHERS = {  # by heads and pool
     ("joint", "average"): "depth_teacher_joint",
     ("separate", "attention"): "depth_teacher_plus",
     ("separate", "heatmap"): "depth_teacher_heatmap",
+    ("separate", "shared_maps"): "depth_teacher_shared_maps",
 }
 METHODS = {
     "depth_teacher": Method("Depth teacher", modality="depth"),
@@ -84,6 +85,9 @@ METHODS = {
     "depth_teacher_heatmap": Method("Depth teacher with heatmaps", modality="depth", pool="heatmap"),
     "rgb_baseline_heatmap": Method("RGB baseline with heatmaps", pool="heatmap"),
     "pmd_net_heatmap": Method("PMD-Net with heatmaps", distils=True, pool="heatmap"),
+    "depth_teacher_shared_maps": Method("Depth teacher with shared maps", modality="depth", pool="shared_maps"),
+    "rgb_baseline_shared_maps": Method("RGB baseline with shared maps", pool="shared_maps"),
+    "pmd_net_shared_maps": Method("PMD-Net with shared maps", distils=True, pool="shared_maps"),
 }
 
 

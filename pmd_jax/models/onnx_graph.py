@@ -140,15 +140,26 @@ def _attention(graph: _Graph, params: Tree, x: str, feature: str, model: ModelCo
 def _heatmap(graph: _Graph, params: Tree, x: str, feature: str, model: ModelConfig) -> list[str]:
     """As `spatial.Heatmap`."""
     read, position = _read(graph, params["pool"], x, 1, model)
+    return _from_positions(graph, params["heads"], position, [feature, feature, graph.call("Flatten", read)])
+
+
+def _shared_maps(graph: _Graph, params: Tree, x: str, feature: str, model: ModelConfig) -> list[str]:
+    """As `spatial.SharedMaps`."""
+    read, position = _read(graph, params["pool"], x, 1, model)
+    return _from_positions(graph, params["heads"], position, [graph.call("Flatten", read)] * 3)
+
+
+def _from_positions(graph: _Graph, heads: Tree, position: str, inputs: list[str]) -> list[str]:
+    """As `spatial._from_positions`."""
     from_root = graph.call("Sub", position, graph.call("Gather", position, np.array([ROOT]), axis=2))
     answers = []
     for axis in range(2):
-        said = _head(graph, params["heads"][axis], feature)
+        said = _head(graph, heads[axis], inputs[axis])
         offset = graph.call("Slice", said, np.array([0]), np.array([NUM_JOINTS]), np.array([1]))
         scale = graph.call("Softplus", graph.call("Gather", said, np.array([NUM_JOINTS]), axis=1))
         along = graph.call("Flatten", graph.call("Gather", from_root, np.int64(axis), axis=3))
         answers.append(graph.call("Add", offset, graph.call("Mul", scale, along)))
-    return [*answers, _head(graph, params["heads"][2], graph.call("Flatten", read))]
+    return [*answers, _head(graph, heads[2], inputs[2])]
 
 
 def _read(graph: _Graph, pool: Tree, x: str, count: int, model: ModelConfig) -> tuple[str, str]:
@@ -167,7 +178,7 @@ def _read(graph: _Graph, pool: Tree, x: str, count: int, model: ModelConfig) -> 
     return graph.call("Concat", said, position, axis=3), position
 
 
-POOLS = {"average": _average, "attention": _attention, "heatmap": _heatmap}
+POOLS = {"average": _average, "attention": _attention, "heatmap": _heatmap, "shared_maps": _shared_maps}
 
 
 def _float32(array: Any) -> Float[np.ndarray, ...]:

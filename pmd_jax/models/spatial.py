@@ -4,7 +4,7 @@ A joint's map is a softmax over the places of the feature map of a 1×1 convolut
 a few values, which are another 1×1 convolution, and its mean position. Coordinates depend on where a thing is seen, and
 the average forgets that. All is float32 like the heads, and 1×1 convolutions are dense layers over the places.
 
-Both pools leave the average in place: it is the feature f₋₁ of Eq. 3 and what the refine branch sees.
+All pools leave the average in place: it is the feature f₋₁ of Eq. 3 and what the refine branch sees.
 """
 
 from __future__ import annotations
@@ -77,17 +77,45 @@ class Heatmap(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w f"], feature: Float[Array, "b f"], heads: nnx.List[Head]) -> HeadsAnswer:
         maps, read, position = _read(x, self.maps, self.values, 1)
-        from_root = position[:, 0] - position[:, 0, ROOT : ROOT + 1]
-        hidden, pose = [], []
-        for axis in range(2):
-            of_head, said = heads[axis](feature)
-            hidden.append(of_head)
-            pose.append(said[:, :NUM_JOINTS] + jax.nn.softplus(said[:, NUM_JOINTS:]) * from_root[..., axis])
-        of_head, depth = heads[2](read[:, 0])
-        return HeadsAnswer(jnp.stack([*hidden, of_head], axis=1), jnp.concatenate([*pose, depth], axis=-1), maps)
+        return _from_positions(maps, position[:, 0], [feature, feature, read[:, 0]], heads)
 
 
-POOLS = {"attention": Attention, "heatmap": Heatmap}
+class SharedMaps(Heatmap):
+    """As `Heatmap`, but the heads of X and Y also see what all joints have read, as those of `Attention` do.
+
+    One map serves the three axes of a joint: a third of `Attention`'s maps and values. That the joint is at its mean
+    position is built in, and what is to be added is read where the joints are.
+    """
+
+    @staticmethod
+    def heads(width: int, rngs: nnx.Rngs) -> list[Head]:
+        """X and Y with one more output, the scale; Z."""
+        read = NUM_JOINTS * (value_count(width) + 2)
+        return [Head(read, outputs, rngs) for outputs in (NUM_JOINTS + 1, NUM_JOINTS + 1, NUM_JOINTS)]
+
+    def __call__(self, x: Float[Array, "b h w f"], feature: Float[Array, "b f"], heads: nnx.List[Head]) -> HeadsAnswer:
+        maps, read, position = _read(x, self.maps, self.values, 1)
+        return _from_positions(maps, position[:, 0], [read[:, 0]] * AXES, heads)
+
+
+POOLS = {"attention": Attention, "heatmap": Heatmap, "shared_maps": SharedMaps}
+
+
+def _from_positions(
+    maps: Float[Array, "b 1 21 h w"],
+    position: Float[Array, "b 21 2"],
+    inputs: list[Float[Array, "b _"]],
+    heads: nnx.List[Head],
+) -> HeadsAnswer:
+    """2.5D: X and Y by the joints' positions from the root's, times a scale, and what is added; Z by its head."""
+    from_root = position - position[:, ROOT : ROOT + 1]
+    hidden, pose = [], []
+    for axis in range(2):
+        of_head, said = heads[axis](inputs[axis])
+        hidden.append(of_head)
+        pose.append(said[:, :NUM_JOINTS] + jax.nn.softplus(said[:, NUM_JOINTS:]) * from_root[..., axis])
+    of_head, depth = heads[2](inputs[2])
+    return HeadsAnswer(jnp.stack([*hidden, of_head], axis=1), jnp.concatenate([*pose, depth], axis=-1), maps)
 
 
 def _read(

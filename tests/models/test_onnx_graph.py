@@ -40,6 +40,7 @@ def a_network(row: str, reading: str = "32/16/8/8"):
         ("pmd_net_refine", "32/16/8/8"),
         ("pmd_net_plus", "32/16/8/8"),
         ("pmd_net_heatmap", "64/32/16/8"),
+        ("pmd_net_shared_maps", "32/16/8/8"),
     ],
 )
 def test_it_gives_the_networks_joints(row, reading):

@@ -18,7 +18,7 @@ from pmd_jax.models.resnet import average
 from pmd_jax.models.spatial import POOLS, HeadsAnswer
 
 NARROW = ModelConfig(width=16, blocks=(1, 1, 1, 1), reading="32/16/8/8")  # the demo's
-BY_POOL = {METHODS[name].pool: METHODS[name] for name in ("pmd_net_plus", "pmd_net_heatmap")}
+BY_POOL = {METHODS[name].pool: METHODS[name] for name in ("pmd_net_plus", "pmd_net_heatmap", "pmd_net_shared_maps")}
 
 
 def tiny(pool: str, **changes) -> PMDNet:
@@ -53,7 +53,7 @@ def test_positions_are_the_centres_of_the_places():
     np.testing.assert_allclose(map_positions(8, 8).mean(0), 0, atol=1e-7)
 
 
-@pytest.mark.parametrize(("pool", "count"), [("attention", 3), ("heatmap", 1)])
+@pytest.mark.parametrize(("pool", "count"), [("attention", 3), ("heatmap", 1), ("shared_maps", 1)])
 def test_prediction_of_a_spatial_pool(pool, count):
     said = apply(tiny(pool, refine=True), images_of())
     assert said.maps is not None
@@ -108,9 +108,32 @@ def test_attention_against_float64():
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_a_peak_in_a_heatmap_is_where_the_joint_is():
+def test_shared_maps_against_float64():
+    """One map for each joint, by which all three heads read; X and Y have the scaled position besides."""
+    model, x = tiny("shared_maps"), feature_map()
+    maps, values = (
+        [np.asarray(array.get_value(), np.float64) for array in (layer.kernel, layer.bias)]
+        for layer in (model.pool.maps, model.pool.values)
+    )
+    flat = np.asarray(x, np.float64).reshape(2, 64, 32)
+    weights = np.exp(flat @ maps[0] + maps[1])
+    weights /= weights.sum(1, keepdims=True)
+    position = np.einsum("bpj,pd->bjd", weights, map_positions(8, 8))
+    seen = np.einsum("bpj,bpd->bjd", weights, flat @ values[0] + values[1])
+    read = jnp.asarray(np.concatenate([seen, position], axis=2).reshape(2, -1), jnp.float32)
+    pose = np.asarray(answer(model, x).pose).reshape(2, 3, NUM_JOINTS)
+    from_root = position - position[:, ROOT : ROOT + 1]
+    for axis in range(2):
+        said = np.asarray(model.heads[axis](read)[1], np.float64)
+        expected = said[:, :NUM_JOINTS] + np.log1p(np.exp(said[:, NUM_JOINTS:])) * from_root[..., axis]
+        np.testing.assert_allclose(pose[:, axis], expected, atol=1e-5)
+    np.testing.assert_allclose(pose[:, 2], model.heads[2](read)[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["heatmap", "shared_maps"])
+def test_a_peak_in_a_heatmap_is_where_the_joint_is(pool):
     """X and Y follow the places of the peaks, relative to the root's, times the scale that the head says."""
-    model = tiny("heatmap")
+    model = tiny(pool)
     x = np.zeros((1, 8, 8, 32), np.float32)
     x[0, 2, 6, 0], x[0, 5, 1, 1] = 50, 50  # (row, column) of the root, then of all other joints
     kernel = np.zeros((32, NUM_JOINTS), np.float32)

@@ -18,7 +18,7 @@ from pmd_jax.runtime.errors import CheckpointError
 from reference.made_up_columns import make_columns
 
 
-@pytest.fixture(scope="module", params=["pmd_net_plus", "pmd_net_heatmap"])
+@pytest.fixture(scope="module", params=["pmd_net_plus", "pmd_net_heatmap", "pmd_net_shared_maps"])
 def export(request, tmp_path_factory) -> Path:
     return write_export(tmp_path_factory.mktemp("spatial") / "export", request.param)
 

@@ -66,6 +66,24 @@ def test_nothing_else_may_change(tmp_path, change):
     assert "--new_schedule" not in str(caught.value)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("new_schedule", [False, True])
+def test_another_memory_of_the_average(tmp_path, ema, new_schedule):
+    """A checkpoint's average was made with the decay before, the student's as the teacher's, and is not lost."""
+    config = with_optim(small_config(), ema=ema)
+    begun(tmp_path, config)
+    files_before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    of_teacher = replace(config, teacher=replace(config.teacher, optim=replace(config.teacher.optim, ema=0.99)))
+    for other, there in (
+        (with_optim(config, ema=0.99), f"config.optim.ema: 0.99 here, {ema} there"),
+        (of_teacher, "config.teacher.optim.ema: 0.99 here, 0.0 there"),
+    ):
+        with pytest.raises(ConfigError, match="name another --workdir or delete it") as caught:
+            check_workdir(other, tmp_path, METHODS, new_schedule=new_schedule)
+        assert [line.strip() for line in str(caught.value).splitlines()[1:]] == [there]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files_before
+
+
 def test_a_schedule_that_no_unfinished_row_has(tmp_path):
     config = small_config()
     begun(tmp_path, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +26,16 @@ from pmd_jax.train.state import create_state
 from reference.made_up_columns import make_columns
 
 
-def train_six_steps(tmp_path, stop=None, teacher=None, before=None, validation=None, **changes):
+def train_six_steps(tmp_path, stop=None, teacher=None, before=None, validation=None, row="pmd_net", **changes):
     """Six steps of the smallest network; `before` is done to each gradient before the optimiser sees it."""
     config = small_config(**changes)
-    recipe, state, computed = make("pmd_net", config)
+    recipe, state, computed = make(row, config)
     if before is not None:
         recipe = recipe._replace(optimizer=optax.chain(before, recipe.optimizer))
         state = create_state(state.weights, recipe.optimizer)
     mesh = sharding.make_mesh(jax.devices()[:1])
     teacher = teacher or jax.device_put(computed, sharding.replicated(mesh))
-    task = loop.TrainingTask("pmd_net", recipe, state, teacher, make_columns(40), config.optim, validation)
+    task = loop.TrainingTask(row, recipe, state, teacher, make_columns(40), config.optim, validation)
     return loop.train_method(task, config, mesh, tmp_path, stop or Stop())
 
 
@@ -108,6 +109,21 @@ def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(tmp_path):
     assert int(resumed.step) == 6
     for ours, theirs in zip(jax.tree.leaves(resumed), jax.tree.leaves(unbroken), strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_a_checkpoint_of_another_row_names_what_differs_and_stays(tmp_path):
+    one_step = replace(small_config().optim, steps=1)
+    train_six_steps(tmp_path, optim=one_step)
+    (tmp_path / "pmd_net").rename(tmp_path / "pmd_net_plus")
+    folder = tmp_path / "pmd_net_plus" / "checkpoints"
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(CheckpointError, match="holds another network") as caught:
+        train_six_steps(tmp_path, row="pmd_net_plus")
+    named = {line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]}
+    pool = {f"params/pool/{layer}/{part}" for layer in ("maps", "values") for part in ("kernel", "bias")}
+    assert pool | {f"params/heads/{axis}/fc1/kernel" for axis in range(3)} <= named
+    assert not any("backbone" in path for path in named)
+    assert sorted(folder.rglob("*")) == before
 
 
 def saved_steps(workdir) -> list[int]:

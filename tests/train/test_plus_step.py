@@ -35,7 +35,11 @@ def plain_step(name: str):
 
 @pytest.mark.parametrize(
     ("name", "axis_type", "packed"),
-    [("pmd_net_plus", AxisType.Explicit, False), ("pmd_net_heatmap", AxisType.Auto, True)],
+    [
+        ("pmd_net_plus", AxisType.Explicit, False),
+        ("pmd_net_heatmap", AxisType.Auto, True),
+        ("pmd_net_shared_maps", AxisType.Explicit, True),
+    ],
 )
 def test_sharded_step_equals_the_plain_one(name, axis_type, packed):
     plain, metrics = plain_step(name)
