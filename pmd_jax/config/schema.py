@@ -40,8 +40,8 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of the training samples.
 
-    Block replacement, jitter and `colour` change the student's RGB alone, `depth_background` and `depth_sensor` depth
-    alone. The others change RGB and depth together, and the labels with them, for teacher and student alike.
+    Block replacement, jitter and `colour` change the student's RGB alone. The others change RGB and depth together, and
+    the labels with them, for teacher and student alike.
     """
 
     flip_horizontal: bool = False  # mirror each crop left–right with probability ½ (paper: RHD both flips, STB none)
@@ -55,8 +55,6 @@ class AugmentConfig:
     scale: float = 1.0  # make what a crop shows up to this factor larger or smaller; K with it
     shift: float = 0.0  # move what a crop shows by up to this share of its side, right or left and up or down
     background: float = 0.0  # probability that a hand is put before another sample's background, in RGB and depth
-    depth_background: float = 0.0  # probability of other surfaces behind the hand, in depth alone
-    depth_sensor: float = 0.0  # probability that depth is as a sensor measures it: holes, shadows, steps, noise
     colour: float = 0.0  # strength of changes of brightness, contrast, white balance, gamma, grey, blur and noise
 
     def beyond_flips(self) -> dict[str, float]:
@@ -66,16 +64,7 @@ class AugmentConfig:
 
 
 # What changes the depth maps too: a depth teacher reads these fields and no others.
-SEEN_BY_TEACHERS = (
-    "flip_horizontal",
-    "flip_vertical",
-    "rotation_deg",
-    "scale",
-    "shift",
-    "background",
-    "depth_background",
-    "depth_sensor",
-)
+SEEN_BY_TEACHERS = ("flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background")
 
 
 @dataclass

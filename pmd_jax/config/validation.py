@@ -22,8 +22,6 @@ _AUGMENT_LIMITS = {
     "scale": (1, 1.5),
     "shift": (0, 0.25),
     "background": (0, 1),
-    "depth_background": (0, 1),
-    "depth_sensor": (0, 1),
     "colour": (0, 1),
 }
 

@@ -17,8 +17,6 @@ from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
 from pmd_jax.data.background import exchange_backgrounds
 from pmd_jax.data.colour import change_colours
-from pmd_jax.data.depth_sensor import measure
-from pmd_jax.data.depth_surroundings import change_surroundings
 from pmd_jax.data.geometry import warp_crops
 from pmd_jax.data.inputs import Batch, Inputs, to_inputs
 from pmd_jax.data.jitter import jitter_crops
@@ -95,8 +93,7 @@ def training_inputs(
     """Augments and normalises a training batch; the target is in `frame`, one of `config.schema.TARGET_FRAMES`."""
     keys = sample_keys(seed, step, batch.index)
     batch = flip(batch, draw_flips(keys, config))
-    batch = change_surroundings(exchange_backgrounds(batch, keys, config), keys, config)
-    batch = measure(warp_crops(batch, keys, config), keys, config)
+    batch = warp_crops(exchange_backgrounds(batch, keys, config), keys, config)
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
     rgb = change_colours(jitter_crops(batch.rgb, keys, config), keys, config)
