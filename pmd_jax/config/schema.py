@@ -30,8 +30,8 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of the training samples.
 
-    Block replacement, jitter and `colour` change the student's RGB alone. The others change RGB and depth together, and
-    the labels with them, for teacher and student alike.
+    Block replacement, jitter and `colour` change the student's RGB alone, `depth_background` and `depth_sensor` the
+    depth alone. The others change RGB and depth together, and the labels with them, for teacher and student alike.
     """
 
     flip_horizontal: bool = False  # mirror each crop left–right with probability ½ (paper: RHD both flips, STB none)
@@ -46,6 +46,8 @@ class AugmentConfig:
     shift: float = 0.0  # move what a crop shows by up to this share of its side, right or left and up or down
     background: float = 0.0  # probability that a hand is put before another sample's background, in RGB and depth
     colour: float = 0.0  # strength of changes of brightness, contrast, white balance, gamma, grey, blur and noise
+    depth_background: float = 0.0  # probability of a wall, table, body or nothing behind the hand, in depth alone
+    depth_sensor: float = 0.0  # how bad a depth camera may be: holes, shadow, steps, flying pixels, noise; depth alone
 
     def beyond_flips(self) -> dict[str, float]:
         """The fields that are on and change the depth maps by more than flips, with their values."""
@@ -54,7 +56,10 @@ class AugmentConfig:
 
 
 # What changes the depth maps too: a depth teacher reads these fields and no others.
-SEEN_BY_TEACHERS = ("flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background")
+SEEN_BY_TEACHERS = (
+    "flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background", "depth_background",
+    "depth_sensor",
+)  # fmt: skip
 
 
 @dataclass

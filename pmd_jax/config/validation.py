@@ -20,6 +20,8 @@ _AUGMENT_LIMITS = {
     "shift": (0, 0.25),
     "background": (0, 1),
     "colour": (0, 1),
+    "depth_background": (0, 1),
+    "depth_sensor": (0, 1),
 }
 
 

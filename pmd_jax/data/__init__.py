@@ -7,5 +7,6 @@
 * `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
   input counts from without joints.
 * `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the
-  augmentation, `geometry` and `background` change RGB and depth, `jitter` and `colour` the student's RGB alone.
+  augmentation, `geometry` and `background` change RGB and depth, `depth_background` and `depth_sensor` the depth
+  alone, `jitter` and `colour` the student's RGB alone.
 """

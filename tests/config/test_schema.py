@@ -41,6 +41,8 @@ LIMITS = [
     ("augment.shift", (-0.1, 0.3, float("nan")), (0.0, 0.25), "choose 0 to 0.25"),
     ("augment.background", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
     ("augment.colour", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.depth_background", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.depth_sensor", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
     ("model.reading", ("8/8/8/8", ""), ("32/16/8/8",), "choose from ['64/32/16/8', '32/16/8/8']"),
     ("model.width", (0, -4), (1,), "choose 1 or more (the paper: 64)"),
     ("model.blocks", ((3, 4, 6), (3, 4, 6, 0), ()), ((1, 1, 1, 1),), "four numbers of blocks, each 1 or more"),
