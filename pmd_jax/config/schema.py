@@ -22,7 +22,9 @@ class DataConfig:
     validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
     labelled: float = 0.0  # training samples that keep their labels: a number, a share below 1, or 0 = all
     unlabelled_share: float = 0.0  # of each batch, for methods that use unlabelled samples; 0 = as they come
-    depth_origin: str = "root"  # where the depth input counts from: the true "root", or what the "map" itself shows
+    # Where the depth input counts from: the true "root", or what the "map" itself shows; "front" is a rule that
+    # surfaces behind the hand move less, found anew in every augmented map.
+    depth_origin: str = "root"
     eval_split: str = "test"  # what the final table reads: "test" or "validation"
 
 

@@ -129,11 +129,11 @@ def _validate_labels(config: Config) -> None:
     )
     share_ok = 0 <= data.unlabelled_share < 1
     _require(share_ok, "data.unlabelled_share", data.unlabelled_share, "choose 0 (as they come) to below 1")
-    origins = ("root", "map")
+    origins = ("root", "map", "front")
     _require(data.depth_origin in origins, "data.depth_origin", data.depth_origin, f"choose from {', '.join(origins)}")
     needs_map = any(METHODS[row].unlabelled for row in config.rows)
-    remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
-    _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
+    remedy = "a sample without labels has no root: choose map or front, or leave pmd_net_unlabelled out"
+    _require(data.depth_origin != "root" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
     around_joints = data.dataset in KNOWN and not cropped_without_joints(data.dataset_config)
     remedy = "its crops are made from the joints, which a sample without labels lacks: choose one that ends in mask_box"
     _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, remedy)

@@ -18,6 +18,7 @@ from pmd_jax.data import hand
 from pmd_jax.data.background import exchange_backgrounds
 from pmd_jax.data.colour import change_colours
 from pmd_jax.data.depth_background import put_behind
+from pmd_jax.data.depth_origin import front_origin_m
 from pmd_jax.data.depth_sensor import sense
 from pmd_jax.data.geometry import warp_crops
 from pmd_jax.data.inputs import Batch, Inputs, to_inputs
@@ -85,13 +86,25 @@ def block_from_right(
 
 
 def training_inputs(
-    batch: Batch, seed: Int32[Array, ""], step: Int32[Array, ""], config: AugmentConfig, replaces: bool
+    batch: Batch,
+    seed: Int32[Array, ""],
+    step: Int32[Array, ""],
+    config: AugmentConfig,
+    replaces: bool,
+    depth_origin: str = "root",
 ) -> Inputs:
-    """Augments and normalises a training batch."""
+    """Augments and normalises a training batch.
+
+    Args:
+        replaces: whether the method knows block replacement.
+        depth_origin: of the run's data; "front" is found anew where the maps change by more than flips.
+    """
     keys = sample_keys(seed, step, batch.index)
     batch = flip(batch, draw_flips(keys, config))
     batch = warp_crops(exchange_backgrounds(batch, keys, config), keys, config)
     batch = sense(put_behind(batch, keys, config), keys, config)
+    if depth_origin == "front" and config.beyond_flips():
+        batch = batch._replace(depth_origin_m=front_origin_m(jnp.asarray(batch.depth)))
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
     rgb = change_colours(jitter_crops(batch.rgb, keys, config), keys, config)

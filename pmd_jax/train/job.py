@@ -175,7 +175,8 @@ def _task(job: Job, name: str) -> TrainingTask:
     config, method = job.config, METHODS[name]
     optim = config.teacher.optim if method.modality == "depth" else config.optim
     network, weights = build(config, method, config.seed)
-    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema)
+    origin = config.data.depth_origin
+    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema, origin)
     part = training_subset(method, job.splits.train)
     teacher = job.teachers.of(method)
     outputs = None if teacher is None else teacher.outputs_of(method, part, config, job.mesh, job.workdir, job.stop)

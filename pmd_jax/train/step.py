@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
     loss: LossConfig
     augment: AugmentConfig
     ema: float = 0.0  # decay of the average of an `AveragedState`
+    depth_origin: str = "root"  # of the data
 
 
 def loss_function(
@@ -67,7 +68,8 @@ def train_step(
     Returns:
         The new state, and scalars: "loss" and its parts.
     """
-    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.method.replaces)
+    replaces = recipe.method.replaces
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, replaces, recipe.depth_origin)
     taught = None
     if teacher is not None:
         flips = draw_flips(sample_keys(seed, state.step, batch.index), recipe.augment)  # those that `inputs` has

@@ -58,7 +58,7 @@ LIMITS = [
     ("data.validation", (-1,), (0, 10), "choose 0 or more"),
     ("data.labelled", (-1.0, 1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 2.0, 3000.0), "0 for all (not 1)"),
     ("data.unlabelled_share", (-0.1, 1.0, float("nan")), (0.0, 0.9), "choose 0 (as they come) to below 1"),
-    ("data.depth_origin", ("wrist", ""), ("root", "map"), "choose from root, map"),
+    ("data.depth_origin", ("wrist", ""), ("root", "map", "front"), "choose from root, map, front"),
     ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
     ("evaluation.auc_from_mm", (-1.0, float("nan"), float("inf")), (0.0, 49.9), "choose a number ≥ 0"),
     ("evaluation.auc_to_mm", (20.0, 10.0, float("nan"), float("inf")), (20.1, 80.0), "above auc_from_mm = 20"),
@@ -88,7 +88,7 @@ LIMITS = [
 
 def test_samples_without_labels_need_depths_without_a_root():
     config = changed("rows", ("pmd_net_unlabelled",))
-    with pytest.raises(ConfigError, match=r"depth_origin = 'root': a sample without labels has no root: choose map"):
+    with pytest.raises(ConfigError, match=r"depth_origin = 'root': a sample without labels has no root: choose map or front"):
         validate(config)
     config.data.depth_origin = "map"
     config.data.dataset_config = "mask_box"
