@@ -31,7 +31,9 @@ class DataConfig:
     validation: int = 0  # samples cut from the training split for choices and curves; 0 = none
     labelled: float = 0.0  # training samples that keep their labels: a number, a share below 1, or 0 = all
     unlabelled_share: float = 0.0  # of each batch, for methods that use unlabelled samples; 0 = as they come
-    depth_origin: str = "root"  # where the depth input counts from: the true "root", or what the "map" itself shows
+    # Where the depth input counts from: the true "root", or what the "map" itself shows; "front" is a rule that
+    # surfaces behind the hand move less, found anew in every augmented map.
+    depth_origin: str = "root"
     eval_split: str = "test"  # what the final table reads: "test" or "validation"
     unlabelled: UnlabelledConfig = field(default_factory=UnlabelledConfig)  # a second data set, without labels
 
@@ -40,8 +42,8 @@ class DataConfig:
 class AugmentConfig:
     """Random changes of the training samples.
 
-    Block replacement, jitter and `colour` change the student's RGB alone. The others change RGB and depth together, and
-    the labels with them, for teacher and student alike.
+    Block replacement, jitter and `colour` change the student's RGB alone, `depth_background` and `depth_sensor` the
+    depth alone. The others change RGB and depth together, and the labels with them, for teacher and student alike.
     """
 
     flip_horizontal: bool = False  # mirror each crop left–right with probability ½ (paper: RHD both flips, STB none)
@@ -56,6 +58,8 @@ class AugmentConfig:
     shift: float = 0.0  # move what a crop shows by up to this share of its side, right or left and up or down
     background: float = 0.0  # probability that a hand is put before another sample's background, in RGB and depth
     colour: float = 0.0  # strength of changes of brightness, contrast, white balance, gamma, grey, blur and noise
+    depth_background: float = 0.0  # probability of a wall, table, body or nothing behind the hand, in depth alone
+    depth_sensor: float = 0.0  # how bad a depth camera may be: holes, shadow, steps, flying pixels, noise; depth alone
 
     def beyond_flips(self) -> dict[str, float]:
         """The fields that are on and change the depth maps by more than flips, with their values."""
@@ -64,7 +68,10 @@ class AugmentConfig:
 
 
 # What changes the depth maps too: a depth teacher reads these fields and no others.
-SEEN_BY_TEACHERS = ("flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background")
+SEEN_BY_TEACHERS = (
+    "flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background", "depth_background",
+    "depth_sensor",
+)  # fmt: skip
 
 
 @dataclass

@@ -23,6 +23,8 @@ _AUGMENT_LIMITS = {
     "shift": (0, 0.25),
     "background": (0, 1),
     "colour": (0, 1),
+    "depth_background": (0, 1),
+    "depth_sensor": (0, 1),
 }
 
 
@@ -133,11 +135,11 @@ def _validate_labels(config: Config) -> None:
     )
     share_ok = 0 <= data.unlabelled_share < 1
     _require(share_ok, "data.unlabelled_share", data.unlabelled_share, "choose 0 (as they come) to below 1")
-    origins = ("root", "map")
+    origins = ("root", "map", "front")
     _require(data.depth_origin in origins, "data.depth_origin", data.depth_origin, f"choose from {', '.join(origins)}")
     needs_map = any(METHODS[row].unlabelled for row in config.rows)
-    remedy = "a sample without labels has no root: choose map, or leave pmd_net_unlabelled out"
-    _require(data.depth_origin == "map" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
+    remedy = "a sample without labels has no root: choose map or front, or leave pmd_net_unlabelled out"
+    _require(data.depth_origin != "root" or not needs_map, "data.depth_origin", data.depth_origin, remedy)
     around_joints = cropped_around_joints(data.dataset, data.dataset_config)
     _require(not (needs_map and around_joints), "data.dataset_config", data.dataset_config, _AROUND_JOINTS)
 
@@ -147,8 +149,8 @@ def _validate_second(config: Config) -> None:
     data, second = config.data, config.data.unlabelled
     _require(second.split in ("train", "test"), "data.unlabelled.split", second.split, "choose train or test")
     is_there = second.dataset != ""
-    remedy = f"the pairs of {second.dataset} are used without their labels and have no root: choose map"
-    _require(data.depth_origin == "map" or not is_there, "data.depth_origin", data.depth_origin, remedy)
+    remedy = f"the pairs of {second.dataset} are used without their labels and have no root: choose map or front"
+    _require(data.depth_origin != "root" or not is_there, "data.depth_origin", data.depth_origin, remedy)
     around_joints = cropped_around_joints(second.dataset, second.dataset_config)
     _require(not around_joints, "data.unlabelled.dataset_config", second.dataset_config, _AROUND_JOINTS)
     same = (second.dataset, second.dataset_config, second.split) == (data.dataset, data.dataset_config, "train")

@@ -10,5 +10,5 @@
   input counts from without joints. `joined`: pairs of a second data set behind the labelled samples.
 * `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the
   augmentation, `geometry` and `background` change RGB and depth, `jitter` and `colour` the student's RGB alone,
-  `depth_surroundings` and `depth_sensor` depth alone. `ray_frame`: poses in the axes of the crop's ray.
+  `depth_background` and `depth_sensor` depth alone. `ray_frame`: poses in the axes of the crop's ray.
 """

@@ -2,7 +2,7 @@
 
 All draws come from (seed, step, index in the data set), so they depend neither on the batch's order nor on how many
 processes share it. Student and teacher of one step see the same flips, backgrounds, rotations, scales and shifts; what
-comes after these changes the student's RGB alone.
+comes after these changes the depth alone (surfaces behind the hand, the camera's faults), or the student's RGB alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
 from pmd_jax.data.background import exchange_backgrounds
 from pmd_jax.data.colour import change_colours
+from pmd_jax.data.depth_background import put_behind
+from pmd_jax.data.depth_origin import front_origin_m
+from pmd_jax.data.depth_sensor import sense
 from pmd_jax.data.geometry import warp_crops
 from pmd_jax.data.inputs import Batch, Inputs, to_inputs
 from pmd_jax.data.jitter import jitter_crops
@@ -89,11 +92,21 @@ def training_inputs(
     config: AugmentConfig,
     replaces: bool,
     frame: str = "camera",
+    depth_origin: str = "root",
 ) -> Inputs:
-    """Augments and normalises a training batch; the target is in `frame`, one of `config.schema.TARGET_FRAMES`."""
+    """Augments and normalises a training batch.
+
+    Args:
+        replaces: whether the method knows block replacement.
+        frame: of the target, one of `config.schema.TARGET_FRAMES`.
+        depth_origin: of the run's data; "front" is found anew where the maps change by more than flips.
+    """
     keys = sample_keys(seed, step, batch.index)
     batch = flip(batch, draw_flips(keys, config))
     batch = warp_crops(exchange_backgrounds(batch, keys, config), keys, config)
+    batch = sense(put_behind(batch, keys, config), keys, config)
+    if depth_origin == "front" and config.beyond_flips():
+        batch = batch._replace(depth_origin_m=front_origin_m(jnp.asarray(batch.depth)))
     if replaces:
         batch = batch._replace(rgb=replace_block(batch.rgb, keys, config)[0])
     rgb = change_colours(jitter_crops(batch.rgb, keys, config), keys, config)

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 
 from pmd_jax.config.methods import Method
 from pmd_jax.data.dataset import Columns
-from pmd_jax.data.depth_origin import is_measured, map_origin_m
+from pmd_jax.data.depth_origin import RULES, is_measured
 from pmd_jax.runtime.errors import ConfigError, DataError
 
 
@@ -99,4 +99,4 @@ def place_depth_origin(columns: Columns, rule: str) -> Columns:
     """The samples with `depth_origin_m` as `config.data.depth_origin` says: the root's depth, or the map's own."""
     if rule == "root":
         return columns
-    return replace(columns, depth_origin_m=columns.fact("map_origin_m", map_origin_m))
+    return replace(columns, depth_origin_m=columns.fact(f"{rule}_origin_m", RULES[rule]))

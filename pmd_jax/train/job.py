@@ -185,7 +185,8 @@ def _task(job: Job, name: str) -> TrainingTask:
     network, weights = build(config, method, config.seed)
     if job.start is not None and method.modality == "rgb":
         weights = jax.tree.map(jnp.array, job.start.weights)  # a copy: the step takes away what it is given
-    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema)
+    origin = config.data.depth_origin
+    recipe = Recipe(method, network, optimizer(optim), config.loss, config.augment, optim.ema, origin)
     part = training_subset(method, job.splits.train)
     teacher = job.teachers.of(method)
     outputs = None if teacher is None else teacher.outputs_of(method, part, config, job.mesh, job.workdir, job.stop)

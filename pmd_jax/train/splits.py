@@ -193,7 +193,7 @@ def check_augmentation(config: Config, train: Columns) -> None:
             so that it is not known how its pixels turn, or where the ray points; or backgrounds are to be exchanged and
             no sample has depth, which alone tells a hand from the rest.
     """
-    angle, probability = config.augment.rotation_deg, config.augment.background
+    angle = config.augment.rotation_deg
     focal = train.K[:, [0, 1], [0, 1]]
     unknown = ~(np.isfinite(train.K).all((1, 2)) & (focal > 0).all(1))
     frame = config.model.target_frame
@@ -207,11 +207,13 @@ def check_augmentation(config: Config, train: Columns) -> None:
                 f"K (its focal lengths are zero or not numbers), first {train.key[unknown.argmax()]}: prepare them "
                 f"with their K, or set config.{field}={without}."
             )
-    if probability > 0 and not train.fact("is_measured", is_measured).any():
-        raise DataError(
-            f"config.augment.background = {probability:g}, but none of the {len(train)} training samples has depth, "
-            "which tells the hand from its background: choose data with depth, or set config.augment.background=0."
-        )
+    for name in ("background", "depth_background", "depth_sensor"):
+        strength = getattr(config.augment, name)
+        if strength > 0 and not train.fact("is_measured", is_measured).any():
+            raise DataError(
+                f"config.augment.{name} = {strength:g}, but none of the {len(train)} training samples has depth, "
+                f"which tells the hand from its background: choose data with depth, or set config.augment.{name}=0."
+            )
 
 
 # ---- the same samples

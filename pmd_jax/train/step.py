@@ -33,6 +33,7 @@ class Recipe(NamedTuple):
     loss: LossConfig
     augment: AugmentConfig
     ema: float = 0.0  # decay of the average of an `AveragedState`
+    depth_origin: str = "root"  # of the data
 
 
 def loss_function(
@@ -67,8 +68,8 @@ def train_step(
     Returns:
         The new state, and scalars: "loss" and its parts.
     """
-    frame = recipe.network.frame
-    inputs = training_inputs(batch, seed, state.step, recipe.augment, recipe.method.replaces, frame)
+    replaces, frame = recipe.method.replaces, recipe.network.frame
+    inputs = training_inputs(batch, seed, state.step, recipe.augment, replaces, frame, recipe.depth_origin)
     taught = None
     if teacher is not None:
         flips = draw_flips(sample_keys(seed, state.step, batch.index), recipe.augment)  # those that `inputs` has

@@ -42,6 +42,8 @@ LIMITS = [
     ("augment.shift", (-0.1, 0.3, float("nan")), (0.0, 0.25), "choose 0 to 0.25"),
     ("augment.background", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
     ("augment.colour", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.depth_background", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
+    ("augment.depth_sensor", (-0.1, 1.1, float("nan")), (0.0, 1.0), "choose 0 to 1"),
     ("model.reading", ("8/8/8/8", ""), ("32/16/8/8",), "choose from ['64/32/16/8', '32/16/8/8']"),
     ("model.width", (0, -4), (1,), "choose 1 or more (the paper: 64)"),
     ("model.blocks", ((3, 4, 6), (3, 4, 6, 0), ()), ((1, 1, 1, 1),), "four numbers of blocks, each 1 or more"),
@@ -58,7 +60,7 @@ LIMITS = [
     ("data.labelled", (-1.0, 1.0, 2.5, float("nan"), float("inf")), (0.0, 0.5, 2.0, 3000.0), "0 for all (not 1)"),
     ("data.unlabelled_share", (-0.1, 1.0, float("nan")), (0.0, 0.9), "choose 0 (as they come) to below 1"),
     ("data.unlabelled.split", ("validation", ""), ("train", "test"), "choose train or test"),
-    ("data.depth_origin", ("wrist", ""), ("root", "map"), "choose from root, map"),
+    ("data.depth_origin", ("wrist", ""), ("root", "map", "front"), "choose from root, map, front"),
     ("evaluation.joint_0", ("wrist", ""), ("as_labelled",), "choose from as_labelled, wrist_from_ring, wrist_from_mid"),
     ("evaluation.auc_from_mm", (-1.0, float("nan"), float("inf")), (0.0, 49.9), "choose a number ≥ 0"),
     ("evaluation.auc_to_mm", (20.0, 10.0, float("nan"), float("inf")), (20.1, 80.0), "above auc_from_mm = 20"),
@@ -88,7 +90,7 @@ LIMITS = [
 
 def test_samples_without_labels_need_depths_without_a_root():
     config = changed("rows", ("pmd_net_unlabelled",))
-    with pytest.raises(ConfigError, match=r"depth_origin = 'root': a sample without labels has no root: choose map"):
+    with pytest.raises(ConfigError, match="a sample without labels has no root: choose map or front"):
         validate(config)
     config.data.depth_origin = "map"
     config.data.dataset_config = "mask_box"

@@ -15,7 +15,7 @@ from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
 from pmd_jax.data.augment import block_from_right, draw_flips, flip, replace_block, sample_keys, training_inputs
 from pmd_jax.data.inputs import Batch, Inputs, normalise_depth, normalise_rgb, to_inputs
-from reference.made_up_columns import make_columns
+from reference.made_up_columns import make_batch, make_columns
 
 PAPER_SIZES = (5, 14, 32)  # RHD, STB, and the largest that fits beside its neighbour
 
@@ -252,3 +252,15 @@ def test_inputs_of_a_batch():
     root_z = batch.xyz[:, hand.ROOT, 2]
     expected = np.where(batch.depth == 0, 1, (batch.depth * 1e-4 - root_z[:, None, None]) / 0.2).clip(-1, 1)
     np.testing.assert_allclose(inputs.depth[..., 0], expected, atol=1e-5)
+
+
+def test_the_front_is_found_anew_in_changed_maps_alone():
+    """`map` and `front` with flips alone keep the origin that came with the sample."""
+    batch = make_batch(8)
+    turned, flipped = AugmentConfig(depth_background=1.0, shift=0.1), AugmentConfig(flip_horizontal=True)
+    expected = {}
+    for config, rule in ((turned, "front"), (turned, "map"), (flipped, "front"), (flipped, "map")):
+        inputs = training_inputs(batch, jnp.int32(0), jnp.int32(0), config, False, rule)
+        expected[config.shift, rule] = np.asarray(inputs.depth)
+    assert (expected[0.1, "front"] != expected[0.1, "map"]).any()
+    np.testing.assert_array_equal(expected[0, "front"], expected[0, "map"])

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
+import jax
 import numpy as np
 import pytest
 from conftest import small_config
@@ -13,7 +14,7 @@ from conftest import small_config
 from pmd_jax.config import DataConfig
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data.dataset import Columns, hold_out
-from pmd_jax.data.depth_origin import map_origin_m
+from pmd_jax.data.depth_origin import RULES, front_origin_m, map_origin_m
 from pmd_jax.data.labels import place_depth_origin, subsample_labels, training_subset
 from pmd_jax.data.loader import TwoOrders, training_batches
 from pmd_jax.runtime.errors import ConfigError, DataError
@@ -204,21 +205,40 @@ def test_both_streams_go_on_where_they_stopped(columns, share):
 # ---- the depth's origin
 
 
-def test_the_origin_is_the_median_of_what_is_near():
+@pytest.mark.parametrize("rule", RULES.values())
+def test_the_origin_is_the_median_of_what_is_near(rule):
     """A hand at 0.5 m, a wall at 2 m behind most of the crop, one pixel of noise in front, missing pixels."""
     depth = np.full((1, 64, 64), 20_000, np.uint16)
     depth[0, 16:40, 16:48] = 5_000
     depth[0, 20:24, 20:30] = 5_600
     depth[0, 30, 30], depth[0, 31, 20:40] = 1_000, 0
-    assert map_origin_m(depth)[0] == pytest.approx(0.5, abs=1e-6)
+    assert rule(depth)[0] == pytest.approx(0.5, abs=1e-6)
     moved = np.where(depth > 0, depth + 1_500, 0).astype(np.uint16)
-    assert map_origin_m(moved)[0] == pytest.approx(0.65, abs=1e-6)
+    assert rule(moved)[0] == pytest.approx(0.65, abs=1e-6)
 
 
-def test_the_origin_of_a_crop_with_an_empty_middle_or_nothing():
+@pytest.mark.parametrize("rule", RULES.values())
+def test_the_origin_of_a_crop_with_an_empty_middle_or_nothing(rule):
     depth = np.zeros((2, 64, 64), np.uint16)
     depth[0, :10] = 4_000
-    np.testing.assert_allclose(map_origin_m(depth), [0.4, 0], atol=1e-6)
+    np.testing.assert_allclose(rule(depth), [0.4, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("behind_m", [0.09, 0.3, 2.0])
+def test_a_surface_behind_the_hand_does_not_move_the_front(behind_m):
+    depth = np.zeros((1, 64, 64), np.uint16)
+    depth[0, 20:44, 28:36] = 5_000
+    depth[0, 30:34, 28:36] = 5_200
+    walled = np.where(depth > 0, depth, 5_000 + round(behind_m * 1e4)).astype(np.uint16)
+    np.testing.assert_array_equal(front_origin_m(walled), front_origin_m(depth))
+    if behind_m < 0.1:
+        assert map_origin_m(walled)[0] > map_origin_m(depth)[0] + 0.05
+
+
+def test_the_front_is_the_same_on_the_device(columns):
+    depth = columns.depth.copy()
+    depth[2, 10:60, 10:60], depth[3] = 0, 0
+    np.testing.assert_array_equal(jax.jit(front_origin_m)(depth), front_origin_m(depth))
 
 
 def test_the_origin_comes_from_the_map_alone(columns):

@@ -31,14 +31,15 @@ def test_rotation_needs_every_samples_camera(columns):
             check_augmentation(by_ray, without)
 
 
-def test_backgrounds_are_told_by_depth(columns):
-    config = small_config(augment=AugmentConfig(background=0.5))
+@pytest.mark.parametrize("name", ["background", "depth_background", "depth_sensor"])
+def test_backgrounds_are_told_by_depth(columns, name):
+    config = small_config(augment=AugmentConfig(**{name: 0.5}))
     depth = columns.depth.copy()
     depth[3] = 0
     check_augmentation(config, replace(columns, depth=depth))
     blind = replace(columns, depth=np.zeros_like(depth))
     check_augmentation(small_config(), blind)
-    with pytest.raises(DataError, match=r"background = 0\.5, but none of the 48 training samples has depth"):
+    with pytest.raises(DataError, match=rf"augment\.{name} = 0\.5, but none of the 48 training samples has depth"):
         check_augmentation(config, blind)
 
 

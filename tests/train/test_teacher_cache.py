@@ -196,7 +196,17 @@ def test_used_where_it_saves_passes(cache, flips, samples, used):
     assert teacher_cache.pays(config, METHODS["pmd_net"], samples) == used
 
 
-@pytest.mark.parametrize("changes", [{"rotation_deg": 30.0}, {"scale": 1.1}, {"shift": 0.1}, {"background": 0.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rotation_deg": 30.0},
+        {"scale": 1.1},
+        {"shift": 0.1},
+        {"background": 0.5},
+        {"depth_background": 0.5},
+        {"depth_sensor": 0.5},
+    ],
+)
 @pytest.mark.parametrize("cache", ["auto", "on", "off"])
 def test_not_used_where_depth_changes_by_more_than_flips(cache, changes):
     config = small_config(augment=AugmentConfig(**changes))
