@@ -260,7 +260,7 @@ def test_the_front_is_found_anew_in_changed_maps_alone():
     turned, flipped = AugmentConfig(depth_background=1.0, shift=0.1), AugmentConfig(flip_horizontal=True)
     expected = {}
     for config, rule in ((turned, "front"), (turned, "map"), (flipped, "front"), (flipped, "map")):
-        inputs = training_inputs(batch, jnp.int32(0), jnp.int32(0), config, False, rule)
+        inputs = training_inputs(batch, jnp.int32(0), jnp.int32(0), config, False, depth_origin=rule)
         expected[config.shift, rule] = np.asarray(inputs.depth)
     assert (expected[0.1, "front"] != expected[0.1, "map"]).any()
     np.testing.assert_array_equal(expected[0, "front"], expected[0, "map"])
