@@ -21,8 +21,9 @@ import numpy as np
 from jaxtyping import Float, UInt16
 
 from benchmarks import RESULTS
-from benchmarks.full_images import CAMERA, moved
+from benchmarks.full_images import moved, rendered
 from benchmarks.measure import record
+from pmd_jax.config.backbones import CROP_SIZE_PX as SIZE
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping, hand
 from pmd_jax.data.cropping import CropBox
@@ -33,13 +34,12 @@ from pmd_jax.data.geometry import CropWarp, warp_labels
 from pmd_jax.data.inputs import normalise_depth
 from pmd_jax.models.description import DESCRIPTION, describe
 from pmd_jax.models.saved_model import SavedModel, read
-from pmd_jax.prepare.registry import register_datasets
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.files import read_text
 from pmd_jax.runtime.markdown import markdown_table
 
 FILE = RESULTS / "depth_robustness.json"
-SIZE, BATCH = 64, 250
+BATCH = 250
 WAYS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -81,15 +81,8 @@ class Crops(NamedTuple):
 
 def draw(count: int) -> Maps:
     """The first hands of the test stream."""
-    register_datasets()
-    from pmd_datasets.rendered_hands import generate, rendered_hands_dataset_builder, view  # pyright: ignore
-
-    seed = rendered_hands_dataset_builder.split_seed(0, "test")
-    drawn = [
-        generate.render(seed, range(start, min(start + 50, count)), generate.Settings(view.FullFrame(**CAMERA)))
-        for start in range(0, count, 50)
-    ]
-    return Maps(*(np.concatenate([part[name] for part in drawn]) for name in ("depth", "xyz", "uv", "K")))
+    drawn = rendered(count)
+    return Maps(*(drawn[name] for name in ("depth", "xyz", "uv", "K")))
 
 
 def name_of(axis: str, change: Change) -> str:

@@ -51,13 +51,19 @@ class Hands(NamedTuple):
     boxes: list[CropBox]
 
 
-def draw(count: int) -> Hands:
-    """The first hands of the test stream, as whole pictures."""
+def rendered(count: int) -> dict[str, np.ndarray]:
+    """The first hands of the test stream, as whole pictures, with all that the renderer tells of them."""
     register_datasets()
     from pmd_datasets.rendered_hands import generate, rendered_hands_dataset_builder, view  # pyright: ignore
 
-    seed = rendered_hands_dataset_builder.split_seed(0, "test")
-    drawn = generate.render(seed, range(count), generate.Settings(view.FullFrame(**CAMERA)))
+    seed, settings = rendered_hands_dataset_builder.split_seed(0, "test"), generate.Settings(view.FullFrame(**CAMERA))
+    parts = [generate.render(seed, range(start, min(start + 50, count)), settings) for start in range(0, count, 50)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def draw(count: int) -> Hands:
+    """Of these, what predictions are held against."""
+    drawn = rendered(count)
     boxes = [cropping.crop_box(uv) for uv in drawn["uv"]]
     return Hands(drawn["rgb"], drawn["xyz"], drawn["uv"], drawn["K"], boxes)
 
@@ -108,7 +114,7 @@ def placement_errors(network: Predictor, hands: Hands) -> list[dict[str, Any]]:
         ("the network's", "true", hands.boxes, predict_at(network, hands, hands.boxes)),
         ("the network's", "moved right by a tenth", moved_boxes, predict_at(network, hands, moved_boxes)),
     ]
-    axes = {"true": "camera", "the network's": network.config.model.target_frame}
+    axes = {"true": "camera", "the network's": network.axes}
     rows = []
     for whose, box_name, boxes, joints in cases:
         for known in ("nothing", "K", "K, scale and root depth"):

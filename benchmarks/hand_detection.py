@@ -21,10 +21,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import RESULTS
-from benchmarks.measure import circumstances, machine, rounded
-from pmd_jax.data.cropping import CropBox
+from benchmarks.measure import record
+from pmd_jax.data.cropping import CropBox, overlap
 from pmd_jax.predict.detector import PalmDetector
-from pmd_jax.runtime.files import write_json
 
 FILE = RESULTS / "hand_detection.json"
 MARGIN = 1.3  # of a box around the whole hand; around the joints it is 1.5
@@ -36,12 +35,6 @@ def labelled_box(hand: list[float]) -> CropBox:
     x0, y0, x1, y1 = hand
     side = MARGIN * max(x1 - x0, y1 - y0)
     return CropBox((x0 + x1) / 2 - side / 2, (y0 + y1) / 2 - side / 2, side)
-
-
-def overlap(a: CropBox, b: CropBox) -> float:
-    """Intersection over union."""
-    shared = [max(0.0, min(a[i] + a.side, b[i] + b.side) - max(a[i], b[i])) for i in (0, 1)]
-    return shared[0] * shared[1] / (a.side**2 + b.side**2 - shared[0] * shared[1])
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -69,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="labels.json and the pictures that it names")
     found = measure(parser.parse_args().folder)
-    write_json(FILE, rounded({"machine": machine(), **circumstances(), **found}))
+    record(FILE, **found)
     print(json.dumps(found, indent=1))
 
 

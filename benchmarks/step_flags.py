@@ -15,9 +15,8 @@ import sys
 from typing import Any, NamedTuple
 
 from benchmarks import RESULTS, ROOT
-from benchmarks.measure import circumstances, machine, rounded
+from benchmarks.measure import record
 from pmd_jax.runtime.cores import usable_cores
-from pmd_jax.runtime.files import write_json
 
 FILE = RESULTS / "step_flags.json"
 TURNS, SECONDS = 3, 6
@@ -89,7 +88,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = [
         {**way._asdict(), "images_per_s": statistics.median(each), "turns": each} for way, each in found.items()
     ]
-    write_json(FILE, rounded({"machine": machine(), **circumstances(), "ways": rows}))
+    record(FILE, ways=rows)
 
 
 if __name__ == "__main__":

@@ -69,9 +69,15 @@ class AugmentConfig:
 
 # What changes the depth maps too: a depth teacher reads these fields and no others.
 SEEN_BY_TEACHERS = (
-    "flip_horizontal", "flip_vertical", "rotation_deg", "scale", "shift", "background", "depth_background",
+    "flip_horizontal",
+    "flip_vertical",
+    "rotation_deg",
+    "scale",
+    "shift",
+    "background",
+    "depth_background",
     "depth_sensor",
-)  # fmt: skip
+)
 
 
 @dataclass

@@ -5,7 +5,6 @@
   These are the imports for a data set of your own (docs/your_data.md). `hand_segment`: where a hand is in a depth map.
 * `rgbd_form`: the folder form of a depth camera's recordings (docs/your_camera.md).
 * `records`, `column_files`: a prepared split as it lies on the disk. `dataset`: the same as columns.
-  `joined`: two splits as one.
 * `recordings`, `labels`, `depth_origin`: what is held out of it, which samples keep their labels, and where the depth
   input counts from without joints. `joined`: pairs of a second data set behind the labelled samples.
 * `loader`: the order of samples and the batches. `inputs`, `augment`: what the network sees of a batch; of the

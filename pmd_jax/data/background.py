@@ -29,11 +29,17 @@ MARGIN_M = 0.03  # in front of the nearest and behind the farthest joint: skin, 
 MIN_HAND_SHARE = 0.02  # of the crop's pixels: depth that shows less of a hand does not tell where it is
 
 
+def hand_range_m(xyz_m: Float[Any, "21 3"], depth_origin_m: Float[Any, ""]) -> tuple[Float[Any, ""], Float[Any, ""]]:
+    """The depths between which a hand lies: those of its joints, and around its origin where it has no labels."""
+    xp = xyz_m.__array_namespace__()
+    labelled, z = xp.isfinite(xyz_m).all(), xyz_m[:, 2]
+    near = xp.where(labelled, z.min() - MARGIN_M, depth_origin_m - HAND_DEPTH_M)
+    return near, xp.where(labelled, z.max() + MARGIN_M, depth_origin_m + HAND_DEPTH_M)
+
+
 def hand_mask(depth: UInt16[Any, "h w"], xyz_m: Float[Any, "21 3"], depth_origin_m: Float[Any, ""]) -> Bool[Any, "h w"]:
     """Which pixels are the hand's, and one around them."""
-    labelled = jnp.isfinite(xyz_m).all()
-    near = jnp.where(labelled, xyz_m[:, 2].min() - MARGIN_M, depth_origin_m - HAND_DEPTH_M)
-    far = jnp.where(labelled, xyz_m[:, 2].max() + MARGIN_M, depth_origin_m + HAND_DEPTH_M)
+    near, far = hand_range_m(xyz_m, depth_origin_m)
     metres = depth.astype(jnp.float32) * hand.DEPTH_UNIT_M
     padded = jnp.pad((depth > 0) & (near <= metres) & (metres <= far), 1)
     height, width = depth.shape

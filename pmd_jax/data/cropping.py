@@ -45,6 +45,15 @@ def scaled(box: CropBox, times: float) -> CropBox:
     return CropBox(box.x0 - grown, box.y0 - grown, times * box.side)
 
 
+def overlap(a: CropBox, b: CropBox) -> float:
+    """Intersection over union of two squares; 0 where both are of no area."""
+    shared = 1.0
+    for axis in (0, 1):
+        shared *= max(0.0, min(a[axis] + a.side, b[axis] + b.side) - max(a[axis], b[axis]))
+    union = a.side**2 + b.side**2 - shared
+    return shared / union if union > 0 else 0.0
+
+
 def mask_box(mask: Bool[np.ndarray, "h w"], margin: float = MASK_MARGIN) -> CropBox:
     """The square around a hand's pixels, `margin` times their larger extent: a crop that needs no joint.
 

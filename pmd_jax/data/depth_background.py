@@ -21,8 +21,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt16
 
 from pmd_jax.config import AugmentConfig
 from pmd_jax.data import hand
-from pmd_jax.data.background import MARGIN_M, MIN_HAND_SHARE
-from pmd_jax.data.depth_origin import HAND_DEPTH_M
+from pmd_jax.data.background import MIN_HAND_SHARE, hand_range_m
 from pmd_jax.data.depth_sensor import UNKNOWN_FOCAL
 from pmd_jax.data.inputs import Batch
 
@@ -84,7 +83,7 @@ def kept_pixels(
     xp, size = depth.__array_namespace__(), depth.shape[0]
     labelled = xp.isfinite(xyz_m).all() & (K[0, 0] > 0) & (K[1, 1] > 0)
     joints = xp.where(labelled, xyz_m, xp.zeros_like(xyz_m))
-    far = xp.where(xp.isfinite(xyz_m).all(), xyz_m[:, 2].max() + MARGIN_M, origin_m + HAND_DEPTH_M)
+    _, far = hand_range_m(xyz_m, origin_m)
     z = depth.astype(np.float32) * np.float32(hand.DEPTH_UNIT_M)
     v, u = np.indices((size, size), np.float32)
     focal = xp.where(labelled, xp.stack([K[0, 0], K[1, 1]]), 1.0)

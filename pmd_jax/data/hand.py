@@ -23,6 +23,7 @@ JOINT_NAMES = (
 )
 ROOT = 9  # the middle finger's MCP: origin of the normalised pose (paper, section 4.2)
 WRIST = 0
+SIDES = ("left", "right")
 BONES = tuple((WRIST if j % 4 == 1 else j - 1, j) for j in range(1, NUM_JOINTS))  # (parent, child) pairs
 SCALE_LIMIT_M = 1.0  # a hand whose scale is larger is not in metres; in centimetres it would be about 9
 DEPTH_UNIT_M = 1e-4  # prepared depth maps count tenths of a millimetre; 0 means not measured

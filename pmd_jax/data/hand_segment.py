@@ -146,9 +146,8 @@ def _hand_of(surface: _Surface, piece: int) -> Bool[np.ndarray, "h w"] | None:
     arm = surface.mask(surface.piece == piece)
     way = csgraph.dijkstra(surface.edges, directed=False, indices=surface.node[_root(surface, arm)], min_only=True)
     from_root = np.where(arm, way[surface.node], -np.inf)
-    filled = np.pad(
-        np.asarray(ndimage.binary_fill_holes(arm)), 1
-    )  # a sensor leaves holes; what the picture cuts off ends there
+    whole = np.asarray(ndimage.binary_fill_holes(arm))  # a sensor leaves holes
+    filled = np.pad(whole, 1)  # what the picture cuts off ends there
     to_edge = np.asarray(ndimage.distance_transform_edt(filled))[1:-1, 1:-1]
     radius = to_edge * surface.z / surface.focal
     to_tip = from_root.max() - from_root

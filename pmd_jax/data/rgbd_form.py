@@ -19,17 +19,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from pmd_jax.data.hand import SIDES
 from pmd_jax.runtime.errors import InputError
 
-DESCRIPTION, COLOUR, DEPTH, JOINTS, JOINT_LINES, BOXES = (
-    "intrinsics.json",
-    "color",
-    "depth",
-    "joints",
-    "joints.jsonl",
-    "boxes.json",
-)
-SIDES = ("left", "right")
+DESCRIPTION, BOXES, JOINT_LINES = "intrinsics.json", "boxes.json", "joints.jsonl"  # files
+COLOUR, DEPTH, JOINTS = "color", "depth", "joints"  # folders
 HANDS = (*SIDES, "both")
 SPLITS = ("train", "test")
 MAX_SIDE_PX = 8192

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from pmd_jax.data import hand
 from pmd_jax.predict import images, pipeline, video
 from pmd_jax.predict.boxes import assign, read_boxes
 from pmd_jax.predict.detector import is_installed
-from pmd_jax.predict.hand_pose import SIDES
 from pmd_jax.predict.writers import FORMATS, HandWriter
 from pmd_jax.runtime.cli import set_up_jax
 from pmd_jax.runtime.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, InputError, sentence_of
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--box", type=_box, metavar="X0,Y0,SIDE", help="the square around the hand, pixels, everywhere")
     parser.add_argument("--boxes", type=given_path, metavar="FILE", help="boxes by picture: JSON lines, file and box")
     parser.add_argument("--hand_scale_m", type=float, metavar="M", help="wrist to middle MCP, about 0.09: adds metres")
-    parser.add_argument("--side", choices=SIDES, help="which hand it is; handed on")
+    parser.add_argument("--side", choices=hand.SIDES, help="which hand it is; handed on")
     parser.add_argument("--mirror", action="store_true", help="for a network trained on the other side's hands only")
     parser.add_argument("--smooth", action="store_true", help="One-Euro filter over a video's joints")
     parser.add_argument("--overlay", action="store_true", help="draw the joints: PNG for pictures, MP4 for videos")

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from pmd_jax.data.cropping import CropBox
+from pmd_jax.data.cropping import CropBox, overlap
 from pmd_jax.runtime.errors import InputError
 from pmd_jax.runtime.packaged import install_command, packaged
 
@@ -141,13 +141,12 @@ def decode(values: Float[np.ndarray, "2016 18"], logits: Float[np.ndarray, " 201
 
 def suppress(palms: Palms, most_overlap: float) -> list[int]:
     """One for each palm: the surest, without those that overlap it by more (intersection over union)."""
+    corners = palms.centre - palms.side[:, None] / 2
+    squares = [CropBox(x0, y0, side) for (x0, y0), side in zip(corners.tolist(), palms.side.tolist(), strict=True)]
     kept: list[int] = []
-    low, high = palms.centre - palms.side[:, None] / 2, palms.centre + palms.side[:, None] / 2
-    for each in np.argsort(-palms.score, kind="stable"):
-        shared = [(np.minimum(high[each], high[k]) - np.maximum(low[each], low[k])).clip(0).prod() for k in kept]
-        areas = [palms.side[each] ** 2 + palms.side[k] ** 2 for k in kept]
-        if all(both <= most_overlap * (area - both) for both, area in zip(shared, areas, strict=True)):
-            kept.append(int(each))
+    for each in np.argsort(-palms.score, kind="stable").tolist():
+        if all(overlap(squares[each], squares[other]) <= most_overlap for other in kept):
+            kept.append(each)
     return kept
 
 

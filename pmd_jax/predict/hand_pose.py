@@ -14,7 +14,6 @@ from pmd_jax.data.ray_frame import ray_rotation
 from pmd_jax.runtime.errors import InputError
 
 LONGEST_M, LARGEST_PX = 1000, 1_000_000  # beyond these a length or a box is a mistake
-SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def place_hand(
         margin: how many times as wide as the joints' larger extent the box is (`cropping.crop_margin`).
         axes: of the joints, "camera" or "ray" (`config.model.target_frame`).
     """
-    if side is not None and side not in SIDES:
+    if side is not None and side not in hand.SIDES:
         raise InputError(f"side = {side!r}: choose left or right.")
     for name, length in (("hand_scale_m", hand_scale_m), ("root_depth_m", root_depth_m)):
         if length is not None and not 0 < length <= LONGEST_M:  # also false for NaN

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +16,7 @@ from pmd_jax.config.backbones import CROP_SIZE_PX
 from pmd_jax.data import cropping
 from pmd_jax.data.cropping import CropBox
 from pmd_jax.predict.boxes import FrameBoxes
-from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box
+from pmd_jax.predict.hand_pose import HandPose, central_square, checked_box, place_hand
 from pmd_jax.predict.images import read_picture
 from pmd_jax.predict.predictor import Predictor
 from pmd_jax.predict.tracking import OneEuroFilter, PatchTracker
@@ -109,12 +107,10 @@ def predict_images(
     Args:
         problems: takes a sentence for each picture that cannot be used; the others go on.
     """
-    detecting = Lock()  # the detector is one thread's at a time
 
     def look(path: Path) -> list[_Look]:
         picture = read_picture(path)
-        with detecting if settings.detect else nullcontext():
-            places = settings.places(predictor, str(path), picture)
+        places = settings.places(predictor, str(path), picture)
         return [_Look(cropping.crop_rgb(picture, place.box, CROP_SIZE_PX), place) for place in places]
 
     size = min(BATCH, len(paths))
@@ -149,7 +145,14 @@ def _hands(
 def _place(
     predictor: Predictor, joints: Float[np.ndarray, "21 3"], box: CropBox, settings: InferenceOptions
 ) -> HandPose:
-    return predictor.place(joints, box, hand_scale_m=settings.hand_scale_m, side=settings.side)
+    return place_hand(
+        joints,
+        box,
+        hand_scale_m=settings.hand_scale_m,
+        side=settings.side,
+        margin=predictor.crop_margin,
+        axes=predictor.axes,
+    )
 
 
 def predict_video(predictor: Predictor, video: Video, settings: InferenceOptions) -> Iterator[FramePrediction]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float, UInt8
 from pmd_jax.config.backbones import CROP_SHAPE, CROP_SIZE_PX
 from pmd_jax.config.methods import METHODS
 from pmd_jax.data import cropping
-from pmd_jax.data.cropping import CropBox, scaled
+from pmd_jax.data.cropping import scaled
 from pmd_jax.models.description import Description, describe
 from pmd_jax.predict.detector import Detection, PalmDetector
 from pmd_jax.predict.engines import ENGINES, Engine, GraphError, JaxEngine, OnnxEngine
@@ -35,18 +36,20 @@ class Predictor:
     Attributes:
         method, config: the name of its method, and the configuration it was trained with.
         crop_margin: how many times as wide as the joints' larger extent its training crops were: 1.5 around joints.
+        axes: of its joints, "camera" or "ray" (`config.model.target_frame`).
         engine: what runs it: "onnx" or "jax".
     """
 
     def __init__(self, description: Description, run: Engine):
         self.method, self.config, self.crop_margin = description.method, description.config, description.crop_margin
-        self.engine, self._run = run.name, run
+        self.axes, self.engine, self._run = description.config.model.target_frame, run.name, run
         self._detector: PalmDetector | None = None
+        self._detecting = Lock()  # the detector is one thread's at a time
 
     def __call__(self, rgb: UInt8[np.ndarray, "b 64 64 3"]) -> Float[np.ndarray, "b 21 3"]:
         """Crops to joints relative to the middle MCP, in units of the wrist to middle MCP distance.
 
-        Axes: the camera's, or those of `config.model.target_frame`.
+        Their axes are `axes`.
 
         Raises:
             TypeError: the crops are not uint8.
@@ -97,7 +100,9 @@ class Predictor:
         square = central_square(picture) if box is None else checked_box(box, picture)
         crop = cropping.crop_rgb(picture, square, CROP_SIZE_PX)
         joints = self.of_crops(crop[None], mirror)[0]
-        return self.place(joints, square, K, hand_scale_m, root_depth_m, side=side)
+        return place_hand(
+            joints, square, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin, axes=self.axes
+        )
 
     def detect(self, image: object) -> list[Detection]:
         """The hands in a picture, the surest first: boxes for `from_image`, and scores of 0.5 to 1. Needs `detect`.
@@ -109,24 +114,12 @@ class Predictor:
             InputError: the extra is not installed, the detector's file is missing or damaged, or the picture cannot be
                 read.
         """
-        if self._detector is None:
-            self._detector = PalmDetector()
-        grown = self.crop_margin / cropping.MARGIN
-        return [found._replace(box=scaled(found.box, grown)) for found in self._detector(as_picture(image))]
-
-    def place(
-        self,
-        joints: Float[np.ndarray, "21 3"],
-        box: CropBox,
-        K: Float[np.ndarray, "3 3"] | None = None,
-        hand_scale_m: float | None = None,
-        root_depth_m: float | None = None,
-        *,
-        side: str | None = None,
-    ) -> HandPose:
-        """This network's joints for the crop at `box`, placed in the picture; arguments and errors as `from_image`."""
-        axes = self.config.model.target_frame
-        return place_hand(joints, box, K, hand_scale_m, root_depth_m, side=side, margin=self.crop_margin, axes=axes)
+        picture, grown = as_picture(image), self.crop_margin / cropping.MARGIN
+        with self._detecting:
+            if self._detector is None:
+                self._detector = PalmDetector()
+            hands = self._detector(picture)
+        return [found._replace(box=scaled(found.box, grown)) for found in hands]
 
     def of_crops(self, rgb: UInt8[np.ndarray, "b 64 64 3"], mirror: bool) -> Float[np.ndarray, "b 21 3"]:
         """As `__call__`; if `mirror`, by way of the mirrored crops."""

@@ -55,7 +55,7 @@ class HandWriter:
         self.problems: list[str] = []
         self._lines: _Lines | None = None
         self._names: set[str] = set()
-        self._drawn: tuple[str, str] | None = None  # the last picture's file, and its overlay's name
+        self._drawn = ("", "")  # the last picture's file, and its overlay's name
         self._film: list[_Turn] | None = None
         self._write_overlay = None
 
@@ -117,10 +117,10 @@ class HandWriter:
             if self._write_overlay is not None and found.rgb is not None:
                 self._write_overlay(np.asarray(overlay(found.rgb, found.hand)), found.time_s or 0.0)
             return
-        is_another_hand = self._drawn is not None and self._drawn[0] == found.file and found.box_from == "detected"
+        is_another_hand = found.box_from == "detected" and self._drawn[0] == found.file
         name = self._free_name(Path(found.file).stem)
         if self.overlay:
-            first_name = self._drawn[1] if self._drawn is not None and is_another_hand else name
+            first_name = self._drawn[1] if is_another_hand else name
             file = self._path("overlays", first_name + ".png")
             picture = read_picture(file if is_another_hand else found.file)
             with replacing(file) as path:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import pmd_jax
 from benchmarks.full_images import draw
-from pmd_jax.data.cropping import CropBox
+from pmd_jax.data.cropping import CropBox, overlap
 from pmd_jax.predict import cli, detector
 from pmd_jax.predict.detector import MODEL, PalmDetector, Palms, anchors, decode, hand_of, letterbox, suppress
 from pmd_jax.runtime.errors import InputError
@@ -26,11 +26,6 @@ def hands():
 @pytest.fixture(scope="module")
 def find() -> PalmDetector:
     return PalmDetector()
-
-
-def overlap(a: CropBox, b: CropBox) -> float:
-    shared = [max(0.0, min(a[i] + a.side, b[i] + b.side) - max(a[i], b[i])) for i in (0, 1)]
-    return shared[0] * shared[1] / (a.side**2 + b.side**2 - shared[0] * shared[1])
 
 
 # ---- what the model says, decoded by us
